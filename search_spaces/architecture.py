@@ -1,0 +1,121 @@
+"""Architectures: slot → choice for a whole network; frozen, hashable, and a YAML round trip."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from .backbones import BACKBONES
+from .checks import require_known
+from .convert import VANILLA, Choice, convert, find_slots
+
+SECTIONS = ("space", "backbone", "layers", "metrics", "budget", "training", "provenance")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network by name. ``width`` scales all channels; ``resolution`` is the input's height and width in pixels."""
+
+    name: str
+    classes: int
+    resolution: int
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_known("backbone", self.name, BACKBONES)
+        if min(self.classes, self.resolution, self.width) <= 0:
+            raise ValueError(f"a backbone's classes, resolution and width must be above 0, got {self}")
+
+    @classmethod
+    def from_dict(cls, entry: object) -> "Backbone":
+        """Missing entries other than ``name`` are refused, unknown ones too."""
+        if not isinstance(entry, Mapping) or not {"name", "classes", "resolution"} <= set(entry):
+            raise ValueError(f"backbone needs name, classes and resolution, got {entry!r}")
+        for key in entry:
+            require_known("key in backbone", key, cls.__dataclass_fields__)
+        for key, kinds in {"classes": int, "resolution": int, "width": (int, float)}.items():
+            if key in entry and not isinstance(entry[key], kinds):
+                raise ValueError(f"backbone: {key} must be a number, got {entry[key]!r}")
+        return cls(**entry)
+
+    def build(self) -> nn.Module:
+        return BACKBONES[self.name](classes=self.classes, width=self.width, resolution=self.resolution)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A backbone and the choice for each of its searched slots, in the network's order; the others stay vanilla."""
+
+    backbone: Backbone
+    layers: tuple[tuple[str, Choice], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """A hash of what is built, the same on every machine: vanilla layers count as absent."""
+        layers = {slot: choice.to_dict() for slot, choice in self.layers if choice != VANILLA}
+        text = json.dumps([asdict(self.backbone), layers], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def build(self) -> nn.Module:
+        """The network, freshly initialised; a ValueError names the slot that a choice does not fit."""
+        return convert(self.backbone.build(), dict(self.layers))
+
+    def to_dict(self) -> dict[str, object]:
+        """The ``backbone`` and ``layers`` sections of an architecture YAML."""
+        return {"backbone": asdict(self.backbone), "layers": {slot: c.to_dict() for slot, c in self.layers}}
+
+    @classmethod
+    def from_dict(cls, document: object) -> "Architecture":
+        """From the sections of an architecture YAML; a ValueError says which entry is wrong."""
+        if not isinstance(document, Mapping) or not {"backbone", "layers"} <= set(document):
+            raise ValueError("an architecture needs the sections 'backbone' and 'layers'")
+        for key in document:
+            require_known("section of an architecture", key, SECTIONS)
+        if not isinstance(document["layers"], Mapping):
+            raise ValueError(f"'layers' maps each slot to a choice, got {document['layers']!r}")
+        backbone = Backbone.from_dict(document["backbone"])
+        architecture = cls(backbone, tuple((s, Choice.from_dict(c)) for s, c in document["layers"].items()))
+        with torch.device("meta"):
+            architecture.build()  # names and sizes are wrong here or never
+        return architecture
+
+
+def proxy_of(
+    target: Architecture, *, width: float, resolution: int, classes: int
+) -> tuple[Architecture, tuple[str, ...]]:
+    """The cheap stand-in that a trial trains, and the slots where another choice stands in for the target's.
+
+    The proxy has the target's slots and choices. Where its channels, ``width`` times the target's, can't hold a
+    choice, the operator's ``stand_in`` names the nearest: SPConv takes the largest group count below that divides the
+    channels, CompConv the deepest recursion that they hold. At ``width`` 1 nothing is substituted.
+    """
+    backbone = replace(target.backbone, width=width, resolution=resolution, classes=classes)
+    with torch.device("meta"):
+        slots = find_slots(backbone.build())
+    layers = tuple((name, choice.stand_in(slots[name])) for name, choice in target.layers)
+    changed = tuple(name for (name, a), (_, b) in zip(target.layers, layers, strict=True) if a != b)
+    return Architecture(backbone, layers), changed
+
+
+def load_architecture(path: str | Path) -> Architecture:
+    """Read an architecture YAML, such as ``results/RUN/best.yaml``; ValueError if it can't be built, with the reason."""
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Architecture.from_dict(document)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def build(path: str | Path) -> nn.Module:
+    """The target network of an architecture YAML, freshly initialised."""
+    return load_architecture(path).build()

@@ -1,0 +1,27 @@
+"""Checks of what a person wrote: each failure is one clear line."""
+
+import difflib
+from collections.abc import Iterable
+from fractions import Fraction
+
+
+def number(name: str, value: object) -> float:
+    """An int, a float, or a fraction in a string (``1/4``)."""
+    try:
+        if isinstance(value, str):
+            value = Fraction(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
+            raise ValueError
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{name} must be a number or a fraction such as 1/4, got {value!r}") from None
+    return int(value) if value == int(value) else float(value)
+
+
+def require_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise a ValueError that names the nearest known name if ``name`` isn't one."""
+    names = list(known)
+    if name in names:
+        return
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown {what} {name!r}: {hint}known: {', '.join(sorted(names)) or 'none'}")

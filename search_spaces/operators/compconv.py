@@ -1,0 +1,145 @@
+"""CompConv, from *CompConv: A Compact Convolution Module for Efficient Feature Learning* (Zhang, Xu, Shen, CVPRW 2021)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .base import Operator, Size, conv_bn, he_init, rescale, scale_shift
+
+SHUFFLE_GROUPS = 4
+MAX_ADAPTIVE_DEPTH = 3
+
+
+def adaptive_depth(in_channels: int, c0: int) -> int:
+    """Eq. 6, rounded down: ``min(log2(max(1, C_in / C_0)) + 1, 3)``."""
+    if c0 < 1:
+        raise ValueError(f"CompConv: c0 must be at least 1, got {c0}")
+    return min(math.floor(math.log2(max(1.0, in_channels / c0))) + 1, MAX_ADAPTIVE_DEPTH)
+
+
+def primary_channels(out_channels: int, depth: int) -> int:
+    """C_prim of Eq. 5: ``⌈C_out / (2·(2^d − 1))⌉``."""
+    return -(-out_channels // (2 * (2**depth - 1)))
+
+
+class CompConv2d(Operator):
+    """Compute half of the channels, borrow the other half from the input, and recurse.
+
+    The smallest unit convolves the whole input to C_prim channels. Each further unit concatenates as many channels of
+    the input (the identity mapping *fixed*: the first ones, average-pooled where the stride is not 1) with the last
+    result and convolves them, so that the width doubles (Eq. 3). The tailing channels X_A0 come from X_B0 by a
+    depthwise convolution. The output is all of it, concatenated, cut to C_out (superfluous channels are the last of
+    X_A0) and shuffled in 4 groups. Each learned convolution has a BatchNorm; the units are linear, as Eq. 3 is.
+
+    Parameters: k²·(C_in·C_prim + Σ_{i=1}^{d−1} (2^i·C_prim)² + 2^{d−1}·C_prim) (Eq. 8), plus 2 a channel for BatchNorm.
+
+    Where the paper is silent: an identity mapping wider than the input starts over at the first channel; channels
+    that 4 does not divide are shuffled as if padded to a multiple of 4.
+
+    Args:
+        depth: d; 0 is the vanilla convolution; ``None`` follows Eq. 6 from ``c0``.
+        c0: C_0 of Eq. 6; used only where ``depth`` is ``None``.
+
+    Raises:
+        ValueError: a negative depth, or one so deep that X_A0 has fewer channels than are superfluous.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | None = None,
+        *,
+        depth: int | None = None,
+        c0: int = 128,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        self.depth = adaptive_depth(in_channels, c0) if depth is None else depth
+        _check_depth(out_channels, self.depth)
+        geometry = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        if self.depth == 0:
+            self.vanilla = he_init(nn.Conv2d(in_channels, out_channels, self.kernel_size, bias=False, **geometry))  # type: ignore[arg-type]
+            return
+        prim = primary_channels(out_channels, self.depth)
+        self.primary = conv_bn(in_channels, prim, self.kernel_size, **geometry)
+        inner = {"padding": "same", "dilation": self.dilation}
+        widths = [prim * 2**i for i in range(1, self.depth)]
+        self.units = nn.ModuleList(conv_bn(w, w, self.kernel_size, **inner) for w in widths)
+        last = prim * 2 ** (self.depth - 1)
+        self.tail = conv_bn(last, last, self.kernel_size, groups=last, **inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.depth == 0:
+            return self.vanilla(x)
+        result = self.primary(x)
+        borrowed = self.borrow(x, result.shape[1] << max(self.depth - 2, 0)) if self.units else None
+        parts = []
+        for unit in self.units:
+            joined = torch.cat([borrowed[:, : result.shape[1]], result], dim=1)
+            parts.append(joined)
+            result = unit(joined)
+        parts += [result, self.tail(result)]
+        return shuffle(torch.cat(parts, dim=1)[:, : self.out_channels])
+
+    def borrow(self, x: Tensor, channels: int) -> Tensor:
+        """The identity mapping: the first channels of the input, on the output's grid: ``(B, channels, H', W')``."""
+        if channels > x.shape[1]:
+            x = x.repeat(1, -(-channels // x.shape[1]), 1, 1)
+        return self.on_output_grid(x[:, :channels])
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        """``following`` can't be absorbed (but at depth 0): it also acts on the channels borrowed from the input."""
+        if self.depth == 0:
+            if following is not None:
+                rescale(self.vanilla, *scale_shift(following))
+            return following is not None
+        for block in (self.primary, *self.units, self.tail):
+            rescale(block[0], *scale_shift(block[1]))
+            block[1] = nn.Identity()
+        return False
+
+    @classmethod
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
+        """The deepest recursion, not deeper than asked, that these channels can hold."""
+        depth = next(d for d in range(int(params["depth"]), -1, -1) if _superfluous_fit(out_channels, d))
+        return {"depth": depth}
+
+
+def shuffle(x: Tensor) -> Tensor:
+    """Channel shuffle in 4 groups (``(B, C, H, W)`` → the same), in the memory layout that ``x`` has."""
+    channels = x.shape[1]
+    if channels % SHUFFLE_GROUPS:
+        return x[:, shuffled_order(channels).to(x.device)]
+    if x.is_contiguous(memory_format=torch.channels_last):
+        rows = x.permute(0, 2, 3, 1).unflatten(3, (SHUFFLE_GROUPS, -1))
+        return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+    return x.unflatten(1, (SHUFFLE_GROUPS, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def shuffled_order(channels: int) -> Tensor:
+    """The source of each shuffled channel: a matrix of 4 rows read by columns; ``(channels,)``."""
+    padded = torch.arange(-(-channels // SHUFFLE_GROUPS) * SHUFFLE_GROUPS)
+    order = padded.view(SHUFFLE_GROUPS, -1).t().flatten()
+    return order[order < channels]
+
+
+def _superfluous_fit(out_channels: int, depth: int) -> bool:
+    """Whether X_A0 has at least as many channels as Eq. 5's rounding makes superfluous."""
+    if depth == 0:
+        return True
+    prim = primary_channels(out_channels, depth)
+    return 2 * (2**depth - 1) * prim - out_channels <= 2 ** (depth - 1) * prim
+
+
+def _check_depth(out_channels: int, depth: int) -> None:
+    if not isinstance(depth, int) or depth < 0:
+        raise ValueError(f"CompConv: depth must be an integer of at least 0, got {depth!r}")
+    if not _superfluous_fit(out_channels, depth):
+        raise ValueError(
+            f"CompConv: superfluous channels are dropped from X_A0, which must have as many; "
+            f"depth {depth} is too deep for {out_channels} output channels"
+        )

@@ -1,0 +1,35 @@
+"""The vanilla convolution: what all others are measured against."""
+
+from torch import Tensor, nn
+
+from .base import Operator, Size, he_init, rescale, scale_shift
+
+
+class VanillaConv2d(Operator):
+    """``nn.Conv2d`` without bias, as an operator like the others. Parameters: k²·C_in·C_out (SPConv, Eq. 8)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | None = None,
+        *,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
+        self.conv = he_init(nn.Conv2d(in_channels, out_channels, *geometry, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        if following is not None:
+            rescale(self.conv, *scale_shift(following))
+        return following is not None
+
+    @classmethod
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
+        return params

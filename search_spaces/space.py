@@ -1,0 +1,200 @@
+"""Spaces: a backbone, its searched slots, and the choices that each allows. Written as YAML, one file each."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import yaml
+
+from .architecture import Architecture, Backbone
+from .checks import number, require_known
+from .convert import VANILLA, Choice, Slot, find_slots
+from .operators.compconv import adaptive_depth
+
+FOLDER = Path(__file__).parent / "spaces"
+KEYS = ("description", "backbone", "per", "exclude", "choices")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a variable can be: the choice as the space's YAML words it, and what it means for each of its slots."""
+
+    asked: Choice
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One decision of the search: the slots it governs (one, or a stage) and its options."""
+
+    name: str
+    slots: tuple[str, ...]
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A target backbone and the variables that are searched. An architecture is one option index per variable."""
+
+    name: str
+    backbone: Backbone
+    variables: tuple[Variable, ...]
+    description: str = ""
+
+    @property
+    def size(self) -> int:
+        """The number of architectures."""
+        return math.prod(len(v.options) for v in self.variables)
+
+    @cached_property
+    def slots(self) -> dict[str, Slot]:
+        """The searched slots, by name, in the network's order."""
+        searched = {slot for v in self.variables for slot in v.slots}
+        return {name: slot for name, slot in backbone_slots(self.backbone).items() if name in searched}
+
+    def architecture(self, indices: Sequence[int]) -> Architecture:
+        """Option indices ``(variables,)`` → the architecture."""
+        chosen = {}
+        for variable, index in zip(self.variables, indices, strict=True):
+            chosen.update(zip(variable.slots, variable.options[index].choices, strict=True))
+        return Architecture(self.backbone, tuple((slot, chosen[slot]) for slot in self.slots))
+
+    def uniform(self, choice: Choice) -> Architecture:
+        """The papers' way: one setting for every searched slot that can hold it, the others vanilla."""
+        layers = []
+        for name, slot in self.slots.items():
+            try:
+                with torch.device("meta"):
+                    choice.build(slot)
+                layers.append((name, choice))
+            except ValueError:
+                layers.append((name, VANILLA))
+        return Architecture(self.backbone, tuple(layers))
+
+
+def backbone_slots(backbone: Backbone) -> dict[str, Slot]:
+    """All slots of a backbone, by name, in the network's order."""
+    with torch.device("meta"):
+        return find_slots(backbone.build())
+
+
+def list_spaces() -> list[str]:
+    """The names of the spaces that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_space(name_or_path: str) -> Space:
+    """A space by its name, or by the path of a YAML file.
+
+    Raises:
+        ValueError: an unknown name (with the nearest), an unknown key, or a choice that fits no slot.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        require_known("space", name_or_path, list_spaces())
+        path = FOLDER / f"{name_or_path}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"space {path}: can't be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"space {path}: is no YAML: {' '.join(str(error).split())}") from None
+    try:
+        return _parse(path.stem, document)
+    except ValueError as error:
+        raise ValueError(f"space {path}: {error}") from None
+
+
+def _parse(name: str, document: object) -> Space:
+    if not isinstance(document, Mapping):
+        raise ValueError(f"must be a mapping with the keys {', '.join(KEYS)}")
+    for key in document:
+        require_known("key", key, KEYS)
+    for key in ("backbone", "choices"):
+        if key not in document:
+            raise ValueError(f"the key {key!r} is missing")
+    backbone = Backbone.from_dict(document["backbone"])
+    slots = {
+        slot_name: slot
+        for slot_name, slot in backbone_slots(backbone).items()
+        if not any(fnmatchcase(slot_name, pattern) for pattern in document.get("exclude", []))
+    }
+    families = [_Family(entry) for entry in document["choices"]]
+    groups = _grouped(list(slots.values()), str(document.get("per", "slot")))
+    variables = tuple(v for v in (_variable(n, g, families) for n, g in groups.items()) if len(v.options) > 1)
+    for family in families:
+        family.require_all_used()
+    if not variables:
+        raise ValueError("nothing to search: no slot has more than one choice")
+    return Space(name, backbone, variables, str(document.get("description", "")))
+
+
+class _Family:
+    """One entry of ``choices``: an operator, the grid of its hyper-parameters, and the kernels it is meant for."""
+
+    def __init__(self, entry: object) -> None:
+        if not isinstance(entry, Mapping) or "operator" not in entry:
+            raise ValueError(f"an entry of choices is a mapping with 'operator', got {entry!r}")
+        lists = {k: v if isinstance(v, list) else [v] for k, v in entry.items() if k != "operator"}
+        self.kernels = lists.pop("kernel_size", None)
+        grid = itertools.product(*([(k, number(k, v)) for v in values] for k, values in lists.items()))
+        self.choices = [Choice.of(str(entry["operator"]), **dict(point)) for point in grid]
+        self.unused = {setting: f"no slot has a kernel of {self.kernels}" for c in self.choices for setting in _settings(c)}
+
+    def options(self, slots: Sequence[Slot]) -> Iterator[Option]:
+        """The choices that fit every slot, as options."""
+        if self.kernels is not None and any(k not in self.kernels for s in slots for k in s.kernel_size):
+            return
+        for choice in self.choices:
+            try:
+                resolved = tuple(_resolve(choice, slot) for slot in slots)
+            except ValueError as error:
+                self.unused.update({s: str(error) for s in _settings(choice) if s in self.unused})
+                continue
+            for setting in _settings(choice):
+                self.unused.pop(setting, None)
+            yield Option(choice, resolved)
+
+    def require_all_used(self) -> None:
+        """Refuse a value that fits no slot in any combination with the others."""
+        for (name, value), reason in self.unused.items():
+            raise ValueError(f"{name} = {value} fits no slot of the network: {reason}")
+
+
+def _settings(choice: Choice) -> list[tuple[str, object]]:
+    """The operator and each hyper-parameter with its value."""
+    return list(choice.to_dict().items())
+
+
+def _variable(name: str, slots: Sequence[Slot], families: Sequence[_Family]) -> Variable:
+    """Options that mean the same network are one option: the first."""
+    distinct: dict[tuple[Choice, ...], Option] = {}
+    for family in families:
+        for option in family.options(slots):
+            distinct.setdefault(option.choices, option)
+    return Variable(name, tuple(s.name for s in slots), tuple(distinct.values()))
+
+
+def _resolve(choice: Choice, slot: Slot) -> Choice:
+    """What a choice means at a slot: CompConv's C_0 becomes the depth of Eq. 6, depth 0 the vanilla convolution."""
+    params = dict(choice.params)
+    if choice.operator == "compconv" and "c0" in params:
+        params = {"depth": adaptive_depth(slot.in_channels, int(params["c0"]))}
+    resolved = Choice.of(choice.operator, **params)
+    with torch.device("meta"):
+        resolved.build(slot)
+    return VANILLA if resolved == Choice.of("compconv", depth=0) else resolved
+
+
+def _grouped(slots: Sequence[Slot], per: str) -> dict[str, list[Slot]]:
+    """Slots by variable: each its own, or by stage, the first part of its name (``layer1.0.conv2`` → ``layer1``)."""
+    require_known("value of 'per'", per, ("slot", "stage"))
+    groups: dict[str, list[Slot]] = {}
+    for slot in slots:
+        groups.setdefault(slot.name if per == "slot" else slot.name.split(".")[0], []).append(slot)
+    return groups
