@@ -65,16 +65,11 @@ class Space:
         return Architecture(self.backbone, tuple((slot, chosen[slot]) for slot in self.slots))
 
     def uniform(self, choice: Choice) -> Architecture:
-        """The papers' way: one setting for every searched slot that can hold it, the others vanilla."""
-        layers = []
-        for name, slot in self.slots.items():
-            try:
-                with torch.device("meta"):
-                    choice.build(slot)
-                layers.append((name, choice))
-            except ValueError:
-                layers.append((name, VANILLA))
-        return Architecture(self.backbone, tuple(layers))
+        """The papers' way: one setting wherever the space allows it; the other slots stay vanilla."""
+        allowed = {
+            slot: [option.choices[i] for option in v.options] for v in self.variables for i, slot in enumerate(v.slots)
+        }
+        return Architecture(self.backbone, tuple((s, choice if choice in allowed[s] else VANILLA) for s in self.slots))
 
 
 def backbone_slots(backbone: Backbone) -> dict[str, Slot]:

@@ -76,14 +76,15 @@ class CompConv2d(Operator):
         if self.depth == 0:
             return self.vanilla(x)
         result = self.primary(x)
-        borrowed = self.borrow(x, result.shape[1] << max(self.depth - 2, 0)) if self.units else None
         parts = []
         for unit in self.units:
-            joined = torch.cat([borrowed[:, : result.shape[1]], result], dim=1)
+            joined = torch.cat([self.borrow(x, result.shape[1]), result], dim=1)
             parts.append(joined)
             result = unit(joined)
-        parts += [result, self.tail(result)]
-        return shuffle(torch.cat(parts, dim=1)[:, : self.out_channels])
+        superfluous = sum(part.shape[1] for part in parts) + 2 * result.shape[1] - self.out_channels
+        tail = self.tail(result)
+        parts += [result, tail[:, : tail.shape[1] - superfluous] if superfluous else tail]
+        return shuffle(torch.cat(parts, dim=1))
 
     def borrow(self, x: Tensor, channels: int) -> Tensor:
         """The identity mapping: the first channels of the input, on the output's grid: ``(B, channels, H', W')``."""

@@ -1,0 +1,170 @@
+"""The cost table: slot × choice, measured once and cached. Its sums replace tracing a network.
+
+FLOPs and params of its sums equal fvcore's count of the whole network exactly; latency is the sum of layers timed one
+by one, a prediction of the whole network's.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import search_spaces
+from search_spaces import VANILLA, Architecture, Backbone, Choice, Slot, Space
+from search_spaces.fold import batchnorms_behind
+
+from .flops import count_flops, count_params
+from .latency import describe, time_models
+
+METRICS = ("flops", "params", "latency_ms")
+LAYER_ROUNDS, NETWORK_ROUNDS = 7, 11
+Shape = tuple[int, int, int]
+Costs = dict[str, float]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """``rest``: what no slot decides, by metric. ``slots``: slot → choice → cost by metric."""
+
+    rest: Costs
+    slots: Mapping[str, Mapping[Choice, Costs]]
+
+    def total(self, architecture: Architecture) -> Costs:
+        """All metrics of an architecture of the table's space."""
+        entries = [self.slots[slot][choice] for slot, choice in architecture.layers]
+        return {metric: self.rest[metric] + sum(entry[metric] for entry in entries) for metric in METRICS}
+
+    def options(self, space: Space, metric: str) -> list[NDArray[np.float64]]:
+        """The costs of each variable's options: ``variables`` arrays of ``(options,)``."""
+        return [
+            np.array([sum(self.slots[s][c][metric] for s, c in zip(v.slots, o.choices, strict=True)) for o in v.options])
+            for v in space.variables
+        ]
+
+    def totals(self, space: Space, metric: str, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Costs of many architectures at once: option indices ``(n, variables)`` → ``(n,)``."""
+        columns = self.options(space, metric)
+        return self.rest[metric] + sum(column[indices[:, i]] for i, column in enumerate(columns))
+
+
+def build_table(
+    space: Space, device: torch.device, cache: Path | None = None, progress: Callable[[str], None] = lambda text: None
+) -> CostTable:
+    """Measure every choice of every slot, or read it from ``cache`` (a folder), where the same was measured before."""
+    key = _cache_key(space, device)
+    file = None if cache is None else cache / f"costs-{space.name}-{key}.json"
+    if file is not None and (found := _read(file)) is not None:
+        return found
+    table = _measure(space, device, progress)
+    if file is not None:
+        _write(file, table)
+    return table
+
+
+def _measure(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
+    shapes, has_bn = _surroundings(space.backbone)
+    wanted: dict[str, list[Choice]] = {name: [VANILLA] for name in space.slots}
+    for variable in space.variables:
+        for option in variable.options:
+            for slot, choice in zip(variable.slots, option.choices, strict=True):
+                wanted[slot].append(choice)
+    alike: dict[tuple[object, ...], Costs] = {}
+    slots: dict[str, dict[Choice, Costs]] = {}
+    for i, (name, choices) in enumerate(wanted.items()):
+        progress(f"measuring the cost of every choice: slot {i + 1} of {len(wanted)}, {name}")
+        slots[name] = {}
+        for choice in dict.fromkeys(choices):
+            signature = (*list(asdict(space.slots[name]).values())[1:], shapes[name], has_bn[name], choice)
+            if signature not in alike:
+                alike[signature] = _layer_costs(space.slots[name], choice, shapes[name], has_bn[name], device)
+            slots[name][choice] = alike[signature]
+    vanilla = _network_costs(Architecture(space.backbone), device)
+    rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in METRICS}
+    return CostTable(rest, slots)
+
+
+def _layer_costs(slot: Slot, choice: Choice, shape: Shape, has_bn: bool, device: torch.device) -> Costs:
+    """One choice with the network's BatchNorm behind it, which some operators absorb and others do not."""
+    operator = choice.build(slot)
+    layer = nn.Sequential(operator, nn.BatchNorm2d(slot.out_channels)) if has_bn else nn.Sequential(operator)
+    timing = time_models([layer], shape, device, LAYER_ROUNDS)[0]
+    return {
+        "flops": count_flops(layer, (1, *shape)),
+        "params": count_params(operator),
+        "latency_ms": timing.median_ms,
+    }
+
+
+def _network_costs(architecture: Architecture, device: torch.device) -> Costs:
+    model, shape = architecture.build(), _image(architecture.backbone)
+    timing = time_models([model], shape, device, NETWORK_ROUNDS)[0]
+    return {"flops": count_flops(model, (1, *shape)), "params": count_params(model), "latency_ms": timing.median_ms}
+
+
+def _image(backbone: Backbone) -> Shape:
+    return (3, backbone.resolution, backbone.resolution)
+
+
+def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]]:
+    """Each slot's input shape (C, H, W), and whether a BatchNorm reads its output alone."""
+    with torch.device("meta"):
+        model = backbone.build().eval()
+        behind = batchnorms_behind(model)
+        shapes: dict[str, Shape] = {}
+
+        def note(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+            return lambda module, inputs: shapes.__setitem__(name, tuple(inputs[0].shape[1:]))  # type: ignore[arg-type]
+
+        slots = search_spaces.find_slots(model)
+        for name in slots:
+            model.get_submodule(name).register_forward_pre_hook(note(name))
+        model(torch.zeros(1, *_image(backbone)))
+    return shapes, {name: name in behind for name in slots}
+
+
+def _cache_key(space: Space, device: torch.device) -> str:
+    """Changes with the space, the operators' own code, the libraries and the device."""
+    digest = hashlib.sha256()
+    digest.update(repr((space.backbone, space.variables)).encode())
+    for folder in (Path(search_spaces.__file__).parent, Path(__file__).parent):
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.read_bytes())
+    digest.update(json.dumps([describe(device), version("fvcore")], sort_keys=True).encode())
+    return digest.hexdigest()[:12]
+
+
+def _read(file: Path) -> CostTable | None:
+    try:
+        document = json.loads(file.read_text())
+        slots = {s: {Choice.from_dict(c): costs for c, costs in entries} for s, entries in document["slots"].items()}
+        return CostTable(document["rest"], slots)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent or damaged: it is measured again
+
+
+def _write(file: Path, table: CostTable) -> None:
+    """Whole or not at all: searches may share a cache."""
+    slots = {slot: [[c.to_dict(), costs] for c, costs in choices.items()] for slot, choices in table.slots.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps({"rest": table.rest, "slots": slots}))
+    partial.replace(file)
+
+
+def measured_latency(
+    architectures: Iterable[Architecture], device: torch.device, rounds: int = NETWORK_ROUNDS
+) -> dict[str, dict[str, float]]:
+    """Whole networks timed in turn: architecture key → ``latency_ms`` and its ``spread_ms``."""
+    wanted: Sequence[Architecture] = list(architectures)
+    if not wanted:
+        return {}
+    timings = time_models([a.build() for a in wanted], _image(wanted[0].backbone), device, rounds)
+    return {a.key: {"latency_ms": t.median_ms, "spread_ms": t.spread_ms} for a, t in zip(wanted, timings, strict=True)}

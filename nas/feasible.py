@@ -1,0 +1,199 @@
+"""Draws under a budget: every draw keeps every budget by construction, however tight. Knows neither Optuna nor Ray.
+
+Costs are additive over variables, so the number (or the weight) of the ways to complete a partial architecture within
+what is left of the budget follows from a small dynamic programme over discretised cost. Drawing variable by variable
+with those numbers gives an exact draw from any product distribution *conditioned on the budget*. Costs are discretised
+relative to the slack between the budget and the least that is reachable, rounded down, and a draw that turns out to
+break a budget is thrown away: a tight budget costs no precision, and the distribution stays exact.
+
+Several budgets are combined into one (a convex combination of their relative excesses, which every architecture that
+keeps them all keeps); what the combination lets pass is thrown away too. Where that leaves too few, an integer
+programme (SciPy's HiGHS) finds the architecture of the largest weight within all budgets.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+BINS = 4096
+BATCH = 64
+PILOT = 512
+TOLERANCE = 1e-6
+ENUMERABLE = 20_000
+
+Weights = Sequence[NDArray[np.float64]]
+Indices = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One budget: ``costs`` of each variable's options and the ``limit`` on their sum (what no variable decides left out)."""
+
+    costs: Sequence[NDArray[np.float64]]
+    limit: float
+
+    @property
+    def least(self) -> float:
+        return sum(float(c.min()) for c in self.costs)
+
+    @property
+    def most(self) -> float:
+        return sum(float(c.max()) for c in self.costs)
+
+    def excess(self) -> list[NDArray[np.float64]]:
+        """What each option costs above the cheapest of its variable, as a share of the slack."""
+        slack = max(self.limit - self.least, np.finfo(np.float64).tiny)
+        with np.errstate(over="ignore"):
+            return [(c - c.min()) / slack for c in self.costs]
+
+    def sums(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``(n, variables)`` → ``(n,)``; exact for integer costs."""
+        return np.sum([c[indices[:, i]] for i, c in enumerate(self.costs)], axis=0)
+
+
+class Feasible:
+    """The architectures within all budgets, as option indices.
+
+    Args:
+        sizes: the number of options of each variable.
+        limits: the budgets; none is no limit.
+
+    Raises:
+        ValueError: no architecture is within all budgets.
+    """
+
+    def __init__(self, sizes: Sequence[int], limits: Sequence[Limit], seed: int = 0) -> None:
+        self.sizes, self.limits = list(sizes), list(limits)
+        self.uniform: Weights = [np.ones(n) for n in sizes]
+        if any(limit.limit < limit.least for limit in limits) or (len(limits) > 1 and self.heaviest(self.uniform) is None):
+            raise ValueError("no architecture is within all budgets")
+        self._bins = self._best_combination(np.random.default_rng(seed))
+
+    def keeps(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each row of ``(n, variables)`` is within every budget: the exact test behind every draw."""
+        kept = np.ones(len(indices), dtype=bool)
+        for limit in self.limits:
+            kept &= limit.sums(indices) <= limit.limit
+        return kept
+
+    def draw(
+        self, weights: Weights, rng: np.random.Generator, taken: frozenset[Indices] | set[Indices] = frozenset()
+    ) -> Indices | None:
+        """One architecture within all budgets, from the product distribution of ``weights``; ``None`` if all are taken.
+
+        If the distribution yields nothing that is not ``taken``, it is flattened step by step towards the uniform one.
+        """
+        for flatness in (1.0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0):
+            flattened = [w**flatness for w in weights]
+            rows = self._relaxed_draws(flattened, BATCH, rng)
+            for row in rows[self.keeps(rows)].tolist():
+                if tuple(row) not in taken:
+                    return tuple(row)
+            if self.limits and len(taken) < ENUMERABLE and flatness:
+                noisy = [w * np.exp(rng.gumbel(size=len(w))) for w in flattened]
+                found = self.heaviest(noisy)
+                if found is not None and found not in taken:
+                    return found
+        return self._from_few(rng, taken)
+
+    def heaviest(self, weights: Weights) -> Indices | None:
+        """The architecture within all budgets whose product of ``weights`` is largest; ``None`` if there is none."""
+        starts = np.cumsum([0, *self.sizes])
+        total = int(starts[-1])
+        one_each = np.zeros((len(self.sizes), total))
+        for i, (a, b) in enumerate(itertools.pairwise(starts)):
+            one_each[i, a:b] = 1
+        constraints = [LinearConstraint(one_each, 1, 1)]
+        for limit in self.limits:
+            scaled = np.minimum(np.concatenate(limit.excess()), 2.0)[None]
+            constraints.append(LinearConstraint(scaled, -np.inf, 1 - TOLERANCE if limit.limit > limit.least else 0))
+        loss = -np.log(np.maximum(np.concatenate(list(weights)), 1e-300))
+        solution = milp(loss, constraints=constraints, integrality=np.ones(total), bounds=Bounds(0, 1))
+        if solution.x is None:
+            return None
+        chosen = [int(np.argmax(solution.x[a:b])) for a, b in itertools.pairwise(starts)]
+        return tuple(chosen) if self.keeps(np.array([chosen]))[0] else None
+
+    def log10_size(self) -> float:
+        """The number of architectures within all budgets, as a power of ten (estimated, a few per cent)."""
+        scale, table = 0.0, np.ones(BINS + 1)
+        for w, b in zip(reversed(self.uniform), reversed(self._bins), strict=True):
+            table = _add_variable(table, w, b)
+            top = table[BINS]
+            table, scale = table / top, scale + float(np.log10(top))
+        rows = self._relaxed_draws(self.uniform, 4 * PILOT, np.random.default_rng(0))
+        kept = float(self.keeps(rows).mean())
+        return scale + float(np.log10(kept)) if kept else float("nan")
+
+    def _best_combination(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Bins of the convex combination of the budgets' excesses that lets the fewest through in vain."""
+        if not self.limits:
+            return [np.zeros(n, dtype=np.int64) for n in self.sizes]
+        excesses = [limit.excess() for limit in self.limits]
+        best, best_rate = None, -1.0
+        for shares in _simplex(len(self.limits)):
+            combined = [sum(s * e for s, e in zip(shares, column, strict=True)) for column in zip(*excesses, strict=True)]
+            bins = [np.minimum(np.floor(np.asarray(c) * BINS), BINS + 1).astype(np.int64) for c in combined]
+            self._bins = bins
+            rate = float(self.keeps(self._relaxed_draws(self.uniform, PILOT, rng)).mean())
+            if rate > best_rate:
+                best, best_rate = bins, rate
+        assert best is not None
+        return best
+
+    def _relaxed_draws(self, weights: Weights, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """``(count, variables)`` draws within the combined, rounded-down budget."""
+        tables = [np.ones(BINS + 1)]
+        for w, b in zip(reversed(weights), reversed(self._bins), strict=True):
+            table = _add_variable(tables[-1], w, b)
+            tables.append(table / table[BINS])
+        left = np.full(count, BINS)
+        rows = np.empty((count, len(self.sizes)), dtype=np.int64)
+        for i, (w, b, rest) in enumerate(zip(weights, self._bins, reversed(tables[:-1]), strict=True)):
+            after = left[:, None] - b[None, :]
+            mass = np.where(after >= 0, rest[np.maximum(after, 0)], 0.0) * w
+            cumulated = mass.cumsum(axis=1)
+            point = rng.random(count) * cumulated[:, -1]
+            rows[:, i] = np.minimum((cumulated <= point[:, None]).sum(axis=1), len(w) - 1)
+            left = left - b[rows[:, i]]
+        return rows
+
+    def _from_few(self, rng: np.random.Generator, taken: frozenset[Indices] | set[Indices]) -> Indices | None:
+        """Where nearly all are taken: list what is left, if it can be listed, and pick one."""
+        free = [row for row in itertools.islice(self._enumerate(), ENUMERABLE) if row not in taken]
+        return free[int(rng.integers(len(free)))] if free else None
+
+    def _enumerate(self) -> Iterator[Indices]:
+        """All architectures within all budgets, depth first; a branch ends where even its cheapest rest is too much."""
+        tails = [np.cumsum([0.0, *(float(c.min()) for c in reversed(limit.costs))])[::-1] for limit in self.limits]
+
+        def extend(prefix: Indices, spent: tuple[float, ...]) -> Iterator[Indices]:
+            i = len(prefix)
+            if i == len(self.sizes):
+                yield prefix
+                return
+            for option in range(self.sizes[i]):
+                total = tuple(s + float(lim.costs[i][option]) for s, lim in zip(spent, self.limits, strict=True))
+                if all(t + tail[i + 1] <= lim.limit for t, tail, lim in zip(total, tails, self.limits, strict=True)):
+                    yield from extend((*prefix, option), total)
+
+        return extend((), (0.0,) * len(self.limits))
+
+
+def _add_variable(table: NDArray[np.float64], weights: NDArray[np.float64], bins: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``T'[r] = Σ_o w_o · T[r − b_o]``: the weight of all ways to spend at most r bins with one more variable."""
+    extended = np.zeros_like(table)
+    for w, b in zip(weights.tolist(), bins.tolist(), strict=True):
+        if b <= BINS:
+            extended[b:] += w * table[: BINS + 1 - b]
+    return extended
+
+
+def _simplex(dimensions: int) -> list[tuple[float, ...]]:
+    """Convex weights on a grid of quarters."""
+    grid = itertools.product(range(5), repeat=dimensions)
+    return [tuple(i / 4 for i in point) for point in grid if sum(point) == 4]

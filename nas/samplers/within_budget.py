@@ -1,0 +1,70 @@
+"""An Optuna sampler around another: what the inner one proposes is moved into the budget, as little as it takes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.feasible import Feasible, Indices
+from search_spaces import Space
+
+from . import encoding
+
+
+class ExhaustedError(RuntimeError):
+    """Every architecture within the budgets has been proposed."""
+
+
+class WithinBudget(BaseSampler):
+    """Every parameter set it returns is an architecture within all budgets that was not proposed before.
+
+    A proposal of ``inner`` that is within them is taken as it is. Another one is replaced by a draw, within them, from
+    a distribution that is concentrated around it. Without a proposal (a sampler's start-up) the draw is uniform.
+    """
+
+    def __init__(self, inner: BaseSampler, space: Space, feasible: Feasible, seed: int) -> None:
+        self.inner, self.space, self.feasible = inner, space, feasible
+        self.rng = np.random.default_rng(seed)
+        self.distributions = encoding.distributions(space)
+        self.taken: set[Indices] = set()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Raises ExhaustedError where nothing is left."""
+        proposal = self.inner.sample_relative(study, trial, search_space)
+        chosen = self.propose(proposal)
+        return encoding.params(self.space, chosen, proposal)
+
+    def propose(self, proposal: Mapping[str, object]) -> Indices:
+        """The proposal itself, or the draw that replaces it; it counts as taken from now on."""
+        weights = encoding.weights(self.space, proposal)
+        chosen: Indices | None = tuple(int(np.argmax(w)) for w in weights)
+        complete = len(proposal) == len(self.distributions)
+        if not complete or chosen in self.taken or not self.feasible.keeps(np.array([chosen]))[0]:
+            chosen = self.feasible.draw(weights, self.rng, self.taken)
+        if chosen is None:
+            raise ExhaustedError("every architecture within the budgets has been tried")
+        self.taken.add(chosen)
+        return chosen
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise KeyError(f"{param_name!r} is no parameter of the space {self.space.name}")
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.inner.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self.inner.reseed_rng()

@@ -1,0 +1,79 @@
+"""Image data in memory: uint8 on the device that trains, augmented there in batches."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """``images`` uint8 ``(N, 3, H, W)`` and ``labels`` int64 ``(N,)``."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set: what is trained on, what trials are scored on, and what the search never sees.
+
+    ``mean`` and ``std`` are the training images', per channel, of values in [0, 1].
+    """
+
+    name: str
+    classes: int
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def to(self, device: torch.device) -> "ImageData":
+        splits = {key: getattr(self, key).to(device) for key in ("train", "validation", "test")}
+        return type(self)(**{**self.__dict__, **splits})
+
+    def epoch(self, images: int, generator: torch.Generator) -> Split:
+        """One epoch's training images in random order: ``images`` of them, at most all there are."""
+        order = torch.randperm(len(self.train), generator=generator, device=generator.device)[:images]
+        return Split(self.train.images[order], self.train.labels[order])
+
+    def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Mirror half of the images and shift each by up to an eighth of its size; ``(B, 3, H, W)`` → the same."""
+        return random_shift(random_mirror(batch, generator), batch.shape[-1] // 8, generator)
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """uint8 ``(B, 3, H, W)`` → float of mean 0 and standard deviation 1, channels last in memory."""
+        mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) * 255 for v in (self.mean, self.std))
+        return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def random_mirror(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image with probability 1/2."""
+    chosen = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5
+    return torch.where(chosen, batch.flip(3), batch)
+
+
+def random_shift(batch: Tensor, reach: int, generator: torch.Generator) -> Tensor:
+    """Pad by ``reach`` zeros and crop each image back to its size at random."""
+    n, _, h, w = batch.shape
+    padded = F.pad(batch, (reach,) * 4)
+    top, left = torch.randint(2 * reach + 1, (2, n, 1), generator=generator, device=batch.device)
+    rows = top + torch.arange(h, device=batch.device)
+    columns = left + torch.arange(w, device=batch.device)
+    image = torch.arange(n, device=batch.device)
+    return padded.permute(0, 2, 3, 1)[image[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def mean_std(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Per channel, of uint8 images ``(N, 3, H, W)`` scaled to [0, 1]."""
+    channels = images.float().transpose(0, 1).flatten(1) / 255
+    (m0, m1, m2), (s0, s1, s2) = channels.mean(1).tolist(), channels.std(1).tolist()
+    return (m0, m1, m2), (s0, s1, s2)

@@ -1,0 +1,62 @@
+"""One epoch of training, and evaluation: the loops that everything else is built around."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .data.base import ImageData, Split
+
+EVALUATION_BATCH = 256
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device computes it fast, else float32."""
+    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def train_epoch(
+    model: nn.Module,
+    data: ImageData,
+    split: Split,
+    batch: int,
+    label_smoothing: float,
+    step: Callable[[], None],
+    generator: torch.Generator,
+) -> float:
+    """Train on every whole batch of ``split``, in its order; returns the mean loss.
+
+    ``step`` applies the gradients that are there when it is called, and clears them.
+    """
+    model.train()
+    device = split.labels.device
+    total = torch.zeros((), device=device)
+    batches = max(1, len(split) // batch)
+    for i in range(batches):
+        part = slice(i * batch, (i + 1) * batch)
+        images = data.augment(data.normalise(split.images[part]), generator)
+        with autocast(device):
+            loss = F.cross_entropy(model(images), split.labels[part], label_smoothing=label_smoothing)
+        loss.backward()
+        step()
+        total += loss.detach()
+    return (total / batches).item()
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, data: ImageData, split: Split) -> float:
+    """The share of ``split`` that ``model`` classifies right, in [0, 1]."""
+    model.eval()
+    right = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    for images, labels in zip(
+        split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
+    ):
+        with autocast(labels.device):
+            right += _right(model(data.normalise(images)), labels)
+    return right.item() / len(split)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).sum()

@@ -1,0 +1,92 @@
+"""The short training of a proxy, epoch by epoch, so that a caller can report, checkpoint and stop in between."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .data.base import ImageData
+from .loop import accuracy, train_epoch
+from .recipe import Recipe
+
+
+class DivergedError(RuntimeError):
+    """The loss is not finite any more; no further training will mend it."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """``accuracy`` is on the validation split, in [0, 1]; ``loss`` is the epoch's mean training loss."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+
+class ProxyTraining:
+    """Train ``model`` on ``data`` by ``recipe``. Same seed, data and device: the same training.
+
+    All trials of a search share their seed: the same images in the same order (common random numbers), so that they
+    differ by their architecture. What an epoch draws depends on the seed and the epoch alone, so a training that is
+    resumed from ``state()`` goes on as if it had not been interrupted.
+    """
+
+    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int) -> None:
+        self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
+        self.device = data.validation.labels.device
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            recipe.peak_lr,
+            recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.momentum > 0,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, recipe.peak_lr, recipe.steps, pct_start=recipe.warmup, cycle_momentum=False
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.epoch >= self.recipe.epochs
+
+    def run_epoch(self) -> EpochResult:
+        """Train one epoch and score the averaged weights on the validation split.
+
+        Raises:
+            DivergedError: the training loss is not finite.
+        """
+        self.epoch += 1
+        generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.epoch)
+        split = self.data.epoch(self.recipe.images_per_epoch, generator)
+        recipe = self.recipe
+        loss = train_epoch(self.model, self.data, split, recipe.batch, recipe.label_smoothing, self._step, generator)
+        if not math.isfinite(loss):
+            raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
+        return EpochResult(self.epoch, loss, accuracy(self.average, self.data, self.data.validation))
+
+    def test_accuracy(self) -> float:
+        """On the test split: for reports, never for the search."""
+        return accuracy(self.average, self.data, self.data.test)
+
+    def _step(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.schedule.last_epoch < self.recipe.steps - 1:
+            self.schedule.step()
+        self.average.update_parameters(self.model)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed training needs, tensors and plain values only."""
+        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule}
+        return {"epoch": self.epoch, **{name: part.state_dict() for name, part in parts.items()}}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from ``state()`` of a training of the same architecture, recipe and seed."""
+        self.epoch = state["epoch"]
+        for name in ("model", "average", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(state[name])
