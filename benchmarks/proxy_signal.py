@@ -94,7 +94,9 @@ def main() -> None:
         for job in as_completed(jobs):
             trials.append(job.result())
             t = trials[-1]
-            print(f"{t['architecture']:3} seed {t['seed']}: {t['accuracy'][-1]:.4f} in {t['seconds']:.0f} s", flush=True)
+            print(
+                f"{t['architecture']:3} seed {t['seed']}: {t['accuracy'][-1]:.4f} in {t['seconds']:.0f} s", flush=True
+            )
     report = {
         "summary": summary(trials) if len(arguments.seeds) > 1 else {},
         "recipe": asdict(recipe),

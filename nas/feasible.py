@@ -69,7 +69,9 @@ class Feasible:
     def __init__(self, sizes: Sequence[int], limits: Sequence[Limit], seed: int = 0) -> None:
         self.sizes, self.limits = list(sizes), list(limits)
         self.uniform: Weights = [np.ones(n) for n in sizes]
-        if any(limit.limit < limit.least for limit in limits) or (len(limits) > 1 and self.heaviest(self.uniform) is None):
+        if any(limit.limit < limit.least for limit in limits) or (
+            len(limits) > 1 and self.heaviest(self.uniform) is None
+        ):
             raise ValueError("no architecture is within all budgets")
         self._bins = self._best_combination(np.random.default_rng(seed))
 
@@ -136,7 +138,9 @@ class Feasible:
         excesses = [limit.excess() for limit in self.limits]
         best, best_rate = None, -1.0
         for shares in _simplex(len(self.limits)):
-            combined = [sum(s * e for s, e in zip(shares, column, strict=True)) for column in zip(*excesses, strict=True)]
+            combined = [
+                sum(s * e for s, e in zip(shares, column, strict=True)) for column in zip(*excesses, strict=True)
+            ]
             bins = [np.minimum(np.floor(np.asarray(c) * BINS), BINS + 1).astype(np.int64) for c in combined]
             self._bins = bins
             rate = float(self.keeps(self._relaxed_draws(self.uniform, PILOT, rng)).mean())
@@ -184,7 +188,9 @@ class Feasible:
         return extend((), (0.0,) * len(self.limits))
 
 
-def _add_variable(table: NDArray[np.float64], weights: NDArray[np.float64], bins: NDArray[np.int64]) -> NDArray[np.float64]:
+def _add_variable(
+    table: NDArray[np.float64], weights: NDArray[np.float64], bins: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """``T'[r] = Σ_o w_o · T[r − b_o]``: the weight of all ways to spend at most r bins with one more variable."""
     extended = np.zeros_like(table)
     for w, b in zip(weights.tolist(), bins.tolist(), strict=True):

@@ -64,12 +64,13 @@ class Space:
             chosen.update(zip(variable.slots, variable.options[index].choices, strict=True))
         return Architecture(self.backbone, tuple((slot, chosen[slot]) for slot in self.slots))
 
-    def uniform(self, choice: Choice) -> Architecture:
+    def uniform(self, asked: Choice) -> Architecture:
         """The papers' way: one setting wherever the space allows it; the other slots stay vanilla."""
         allowed = {
-            slot: [option.choices[i] for option in v.options] for v in self.variables for i, slot in enumerate(v.slots)
+            slot: {option.choices[i] for option in v.options} for v in self.variables for i, slot in enumerate(v.slots)
         }
-        return Architecture(self.backbone, tuple((s, choice if choice in allowed[s] else VANILLA) for s in self.slots))
+        layers = ((name, _resolved_or_vanilla(asked, slot)) for name, slot in self.slots.items())
+        return Architecture(self.backbone, tuple((s, c if c in allowed[s] else VANILLA) for s, c in layers))
 
 
 def backbone_slots(backbone: Backbone) -> dict[str, Slot]:
@@ -139,7 +140,8 @@ class _Family:
         self.kernels = lists.pop("kernel_size", None)
         grid = itertools.product(*([(k, number(k, v)) for v in values] for k, values in lists.items()))
         self.choices = [Choice.of(str(entry["operator"]), **dict(point)) for point in grid]
-        self.unused = {setting: f"no slot has a kernel of {self.kernels}" for c in self.choices for setting in _settings(c)}
+        reason = f"no slot has a kernel of {self.kernels}"
+        self.unused = {setting: reason for choice in self.choices for setting in _settings(choice)}
 
     def options(self, slots: Sequence[Slot]) -> Iterator[Option]:
         """The choices that fit every slot, as options."""
@@ -184,6 +186,13 @@ def _resolve(choice: Choice, slot: Slot) -> Choice:
     with torch.device("meta"):
         resolved.build(slot)
     return VANILLA if resolved == Choice.of("compconv", depth=0) else resolved
+
+
+def _resolved_or_vanilla(choice: Choice, slot: Slot) -> Choice:
+    try:
+        return _resolve(choice, slot)
+    except ValueError:
+        return VANILLA
 
 
 def _grouped(slots: Sequence[Slot], per: str) -> dict[str, list[Slot]]:

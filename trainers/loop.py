@@ -50,9 +50,7 @@ def accuracy(model: nn.Module, data: ImageData, split: Split) -> float:
     """The share of ``split`` that ``model`` classifies right, in [0, 1]."""
     model.eval()
     right = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    for images, labels in zip(
-        split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
-    ):
+    for images, labels in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
         with autocast(labels.device):
             right += _right(model(data.normalise(images)), labels)
     return right.item() / len(split)

@@ -38,3 +38,37 @@ class Recipe:
     @property
     def steps(self) -> int:
         return self.epochs * self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class FullRecipe:
+    """The full training of an exported architecture, as its YAML words it: SGD, step schedule.
+
+    Args:
+        lr_steps: epochs after which the learning rate is divided by ``lr_divisor``.
+        augmentation: names in torchvision's terms.
+    """
+
+    dataset: str
+    epochs: int
+    batch: int
+    lr: float
+    lr_steps: tuple[int, ...]
+    lr_divisor: float
+    momentum: float
+    weight_decay: float
+    augmentation: tuple[str, ...]
+    source: str
+
+
+def full_recipe(resolution: int) -> FullRecipe:
+    """SPConv's recipes: ImageNet (Section 4.2) for large inputs, CIFAR (Section 4.1) up to 64 pixels."""
+    if resolution > 64:
+        augmentation = (f"random_resized_crop {resolution}", "horizontal_flip")
+        return FullRecipe(
+            "imagefolder", 90, 256, 0.1, (30, 60), 10, 0.9, 1e-4, augmentation, "Split to Be Slim, Section 4.2"
+        )
+    augmentation = (f"random_crop {resolution} padding 4", "horizontal_flip")
+    return FullRecipe(
+        "cifar10", 200, 128, 0.1, (50, 100, 150), 10, 0.9, 5e-4, augmentation, "Split to Be Slim, Section 4.1"
+    )

@@ -4,10 +4,13 @@ import logging
 import warnings
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from search_spaces import fold
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # fvcore uses what torch has deprecated
+    from fvcore.nn import FlopCountAnalysis
 
 
 def count_flops(model: nn.Module, shape: tuple[int, ...]) -> int:

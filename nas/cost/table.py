@@ -45,7 +45,9 @@ class CostTable:
     def options(self, space: Space, metric: str) -> list[NDArray[np.float64]]:
         """The costs of each variable's options: ``variables`` arrays of ``(options,)``."""
         return [
-            np.array([sum(self.slots[s][c][metric] for s, c in zip(v.slots, o.choices, strict=True)) for o in v.options])
+            np.array(
+                [sum(self.slots[s][c][metric] for s, c in zip(v.slots, o.choices, strict=True)) for o in v.options]
+            )
             for v in space.variables
         ]
 

@@ -97,7 +97,9 @@ class Operator(nn.Module):
 def scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """The per-channel ``(scale, shift)`` that ``bn`` applies in eval mode; each ``(C,)``."""
     if bn.running_mean is None or bn.running_var is None:
-        raise ValueError("a BatchNorm without running statistics can't be folded: build it with track_running_stats=True")
+        raise ValueError(
+            "a BatchNorm without running statistics can't be folded: build it with track_running_stats=True"
+        )
     scale = torch.rsqrt(bn.running_var + bn.eps) * (1.0 if bn.weight is None else bn.weight)
     shift = -bn.running_mean * scale + (0.0 if bn.bias is None else bn.bias)
     return scale.detach(), shift.detach()

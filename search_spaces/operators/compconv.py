@@ -1,4 +1,4 @@
-"""CompConv, from *CompConv: A Compact Convolution Module for Efficient Feature Learning* (Zhang, Xu, Shen, CVPRW 2021)."""
+"""CompConv, from *CompConv: A Compact Convolution Module for Efficient Feature Learning* (Zhang et al., CVPRW 2021)."""
 
 import math
 
@@ -106,7 +106,8 @@ class CompConv2d(Operator):
     @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
         """The deepest recursion, not deeper than asked, that these channels can hold."""
-        depth = next(d for d in range(int(params["depth"]), -1, -1) if _superfluous_fit(out_channels, d))
+        wanted = params["depth"] if "depth" in params else adaptive_depth(in_channels, int(params.get("c0", 128)))
+        depth = next(d for d in range(int(wanted), -1, -1) if _superfluous_fit(out_channels, d))
         return {"depth": depth}
 
 

@@ -82,9 +82,9 @@ class SPConv2d(Operator):
         return torch.lerp(u1, u3, torch.sigmoid(difference))
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
-        """A BatchNorm (s, b) behind the fusion folds into both branches, since β + γ = 1: s·Y + b = β(s·U3 + b) + γ(s·U1 + b).
+        """A BatchNorm (s, b) behind the fusion folds into both branches, since β + γ = 1.
 
-        The means are then s times too large, which ``attention_gain`` = 1/s undoes. Where s is 0 both branches are b,
+        s·Y + b = β(s·U3 + b) + γ(s·U1 + b). The means are then s times too large, which ``attention_gain`` = 1/s undoes. Where s is 0 both branches are b,
         so any β will do.
         """
         self._fold_branch(self.bn_representative, self.gwc, self.pwc)

@@ -1,0 +1,169 @@
+"""The command line: parse, hand over, print."""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from rich.console import Console
+
+from trainers.data import DATASETS
+from trainers.recipe import Recipe
+
+from .budget import EXAMPLES
+from .cost.table import build_table
+from .describe import print_dry_run, print_spaces
+from .export import export, final_latencies, print_results, write_question
+from .front import pareto_front
+from .question import DEFAULT_TRIALS, Question, create_run, resolve_device, resolve_space
+from .samplers import SAMPLERS
+from .search import cache_folder, device_for_costs, feasible_set, load_data, search
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, exit status 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists all options)\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status: 0, 2 on bad input, 130 after Ctrl-C."""
+    parsed = _parser().parse_args(_with_negative_values(arguments))
+    console = Console()
+    if parsed.list_spaces:
+        print_spaces(console)
+        return 0
+    torch.set_num_threads(1)
+    question = _or_exit(lambda: _question(parsed))
+    device = device_for_costs(question)
+    data = _or_exit(lambda: load_data(question))
+    if not parsed.dry_run:
+        _or_exit(lambda: create_run(question.run))
+    with console.status("measuring the cost of every choice") as status:
+        last = [time.monotonic()]
+
+        def progress(text: str) -> None:
+            status.update(text)
+            if not console.is_terminal and time.monotonic() - last[0] > 5:
+                console.print(text, highlight=False)
+                last[0] = time.monotonic()
+
+        table = build_table(question.space, device, cache_folder(question.output), progress)
+    feasible = _or_exit(lambda: feasible_set(question, table), question, parsed.dry_run)
+    if parsed.dry_run:
+        print_dry_run(console, question, table, feasible)
+        return 0
+    write_question(question, device)
+    outcome = _or_exit(lambda: search(question, table, feasible, data, console), question, False)
+    front = pareto_front(outcome.candidates)
+    latencies = {} if outcome.interrupted else final_latencies([*front, *outcome.references], device)
+    best = export(question, outcome.candidates, table, device, latencies)
+    print_results(console, question.budgets, outcome.candidates, outcome.references, best, latencies)
+    if outcome.exhausted:
+        console.print("every architecture within the budgets has been tried")
+    if best is None:
+        console.print("no candidate finished within every budget: there is no best.yaml")
+    else:
+        console.print(f"best: {question.run / 'best.yaml'}; the front: {question.run / 'front'}", highlight=False)
+    return INTERRUPTED if outcome.interrupted else 0
+
+
+def _or_exit(step: Callable[[], Any], question: Question | None = None, dry_run: bool = True) -> Any:
+    """What ``step`` returns; a ValueError, which is the user's to mend, ends the program in one line.
+
+    A run's folder that holds nothing yet goes with it, so that the mended command can use the same name.
+    """
+    try:
+        return step()
+    except ValueError as error:
+        if question is not None and not dry_run:
+            for name in ("search.yaml",):
+                (question.run / name).unlink(missing_ok=True)
+            question.run.rmdir()
+        raise SystemExit(_say(str(error))) from None
+
+
+def _say(message: str) -> int:
+    Console(stderr=True, soft_wrap=True).print(f"launch.py: {message}", highlight=False, markup=False)
+    return BAD_INPUT
+
+
+def _with_negative_values(arguments: Sequence[str]) -> list[str]:
+    """``--budget -1MFLOPs`` → ``--budget=-1MFLOPs``, or argparse takes the value for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--budget":
+            joined[-1] = f"--budget={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _question(parsed: argparse.Namespace) -> Question:
+    """ValueError on the first thing that is wrong."""
+    space, budgets = resolve_space(parsed.space, parsed.budget)
+    device, gpus = resolve_device(parsed.device, parsed.gpus_per_trial, parsed.address)
+    recipe = Recipe() if parsed.epochs is None else replace(Recipe(), epochs=parsed.epochs)
+    return Question(
+        space=space,
+        budgets=budgets,
+        trials=DEFAULT_TRIALS[device] if parsed.trials is None else parsed.trials,
+        sampler=parsed.sampler,
+        dataset=parsed.dataset,
+        data_root=parsed.data_root,
+        recipe=recipe,
+        seed=parsed.seed,
+        proxy_width=parsed.proxy_width,
+        proxy_resolution=parsed.proxy_resolution,
+        device=device,
+        cpus_per_trial=parsed.cpus_per_trial,
+        gpus_per_trial=gpus,
+        address=parsed.address,
+        output=parsed.output,
+        name=parsed.name or f"{space.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+        references=not parsed.no_references,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="launch.py", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--space", default="spconv_layerwise", help="a space's name (--list-spaces) or the path of a YAML")
+    add("--budget", action="append", default=[], help=f"an upper limit: {EXAMPLES}; may be given several times")
+    add(
+        "--trials",
+        type=int,
+        help=f"candidates to train (default: {DEFAULT_TRIALS['cpu']}, on GPUs {DEFAULT_TRIALS['cuda']})",
+    )
+    add("--sampler", default="tpe", help=f"{', '.join(SAMPLERS)} (default: tpe)")
+    add("--dataset", default="digits_on_photos", help=f"{', '.join(DATASETS)} (default: digits_on_photos)")
+    add("--data-root", type=Path, help="the folder of a data set that does not come with the package")
+    add("--epochs", type=int, help=f"epochs a trial trains (default: {Recipe().epochs})")
+    add("--seed", type=int, default=0, help="the same seed: the same proposals and trainings (default: 0)")
+    add(
+        "--proxy-width",
+        type=float,
+        default=0.25,
+        help="the proxy's channels, as a share of the target's (default: 0.25)",
+    )
+    add("--proxy-resolution", type=int, default=32, help="the proxy's input in pixels (default: 32)")
+    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--cpus-per-trial", type=float, default=1.0, help="CPU cores of a trial (default: 1)")
+    add("--gpus-per-trial", type=float, help="GPUs of a trial, may be a fraction (default: 0.25 where there is one)")
+    add("--address", help="join a running Ray cluster: auto or HOST:PORT (default: start one here)")
+    add("--output", type=Path, default=Path("results"), help="the results folder (default: results)")
+    add("--name", help="the run's name, a folder in the results folder (default: the space and the time)")
+    add(
+        "--no-references",
+        action="store_true",
+        help="don't train the vanilla network and the papers' settings beside it",
+    )
+    add("--dry-run", action="store_true", help="say what would be searched and what it reaches, train nothing")
+    add("--list-spaces", action="store_true", help="say which spaces there are")
+    return parser

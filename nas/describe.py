@@ -1,0 +1,82 @@
+"""What is in a space, and what a run on it would cost: ``--list-spaces`` and ``--dry-run``."""
+
+import math
+from collections import Counter
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces import find_slots, list_spaces, load_space
+from search_spaces.convert import VANILLA
+
+from .budget import UNITS
+from .cost.table import CostTable
+from .feasible import Feasible, Limit
+from .question import Question
+from .references import references
+from .search import reachable, within
+
+
+def print_spaces(console: Console) -> None:
+    """Every space that comes with the package, a row each."""
+    table = Table(title="Spaces (--space NAME, or the path of a YAML of your own)")
+    for heading in ("name", "network", "variables", "options", "architectures", "what is searched"):
+        table.add_column(heading)
+    for name in list_spaces():
+        space = load_space(name)
+        options = sum(len(v.options) for v in space.variables)
+        network = f"{space.backbone.name}, {space.backbone.resolution}²"
+        size = f"10^{math.log10(space.size):.1f}"
+        table.add_row(name, network, str(len(space.variables)), str(options), size, space.description)
+    console.print(table)
+
+
+def print_dry_run(console: Console, question: Question, table: CostTable, feasible: Feasible) -> None:
+    """What would be searched, what it reaches, and what the run would cost; nothing is trained."""
+    space = question.space
+    console.print(f"[bold]{space.name}[/bold]: {space.description}", highlight=False)
+    variables = Table()
+    for heading in ("variable", "slots", "channels", "options", "choices"):
+        variables.add_column(heading)
+    for v in space.variables:
+        slot = space.slots[v.slots[0]]
+        kinds = Counter(option.asked.operator for option in v.options)
+        channels = f"{slot.in_channels} → {slot.out_channels}, {slot.kernel_size[0]}×{slot.kernel_size[1]}"
+        what = ", ".join(f"{n} {operator}" for operator, n in kinds.items())
+        variables.add_row(v.name, str(len(v.slots)), channels, str(len(v.options)), what)
+    console.print(variables)
+    lines = [f"architectures: 10^{math.log10(space.size):.1f}, of which within {within(question.budgets)}: "]
+    lines[0] += f"10^{feasible.log10_size():.1f}"
+    for unit, metric in UNITS.items():
+        limit = Limit(table.options(space, metric), math.inf)
+        lines.append(f"reachable {unit}: {reachable(table, metric, limit)}")
+    lines.append(_substitutions(question))
+    recipe = question.recipe
+    trained = question.trials + (len(references(space)) if question.references else 0)
+    images = recipe.epochs * recipe.steps_per_epoch * recipe.batch
+    lines.append(f"the run: {trained} trials ({question.trials} candidates) of {images:,} training images each")
+    for line in lines:
+        console.print(line, highlight=False)
+
+
+def _substitutions(question: Question) -> str:
+    """How many of all options another choice stands in for, in the proxy."""
+    space = question.space
+    backbone = {"name": space.backbone.name, "classes": space.backbone.classes}
+    with torch.device("meta"):
+        narrow = find_slots(
+            type(space.backbone)(**backbone, width=question.proxy_width, resolution=question.proxy_resolution).build()
+        )
+    pairs = [
+        (slot, choice)
+        for variable in space.variables
+        for option in variable.options
+        for slot, choice in zip(variable.slots, option.choices, strict=True)
+        if choice != VANILLA
+    ]
+    changed = sum(choice.stand_in(narrow[slot]) != choice for slot, choice in pairs)
+    return (
+        f"proxy: width {question.proxy_width:g}, {question.proxy_resolution} pixels; "
+        f"in {changed} of {len(pairs)} (slot, choice) pairs the nearest choice that its channels can hold stands in"
+    )

@@ -1,0 +1,196 @@
+"""What a run leaves behind: search.yaml, best.yaml, the front's architectures, the tables on the terminal."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from trainers.recipe import full_recipe
+
+from .budget import Budget, broken
+from .cost.latency import describe
+from .cost.table import CostTable, measured_latency
+from .front import pareto_front
+from .ledger import Record
+from .question import Question
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "fvcore")
+Latencies = Mapping[str, Mapping[str, float]]
+
+
+def write_question(question: Question, device: torch.device) -> None:
+    """search.yaml: what was asked, fully resolved, with versions, commit and hardware."""
+    asked = {
+        "space": question.space.name,
+        "backbone": asdict(question.space.backbone),
+        "budget": [str(b) for b in question.budgets],
+        "trials": question.trials,
+        "sampler": question.sampler,
+        "seed": question.seed,
+        "dataset": question.dataset,
+        "data_root": None if question.data_root is None else str(question.data_root),
+        "proxy": _proxy(question),
+        "device": question.device,
+        "cpus_per_trial": question.cpus_per_trial,
+        "gpus_per_trial": question.gpus_per_trial,
+        "address": question.address,
+        "references": question.references,
+        "provenance": _provenance(device),
+    }
+    _dump(question.run / "search.yaml", asked)
+
+
+def export(
+    question: Question, candidates: Sequence[Record], table: CostTable, device: torch.device, latencies: Latencies
+) -> Record | None:
+    """Write front/*.yaml and best.yaml; returns the best: the most accurate candidate within every budget.
+
+    ``latencies`` are whole networks' measured ones, by architecture key; where one breaks a latency budget that the sum
+    of its layers keeps, its architecture can't be the best.
+    """
+    front = pareto_front(candidates)
+    (question.run / "front").mkdir(exist_ok=True)
+    best = next((r for r in front if not broken(question.budgets, costs_of(r, latencies))), None)
+    for i, record in enumerate(front):
+        document = document_of(question, record, device, latencies)
+        _dump(question.run / "front" / f"{i:02d}-{record.key}.yaml", document)
+        if record is best:
+            _dump(question.run / "best.yaml", document)
+    return best
+
+
+def costs_of(record: Record, latencies: Latencies) -> dict[str, float]:
+    """The record's costs, with the measured latency of the whole network where there is one."""
+    return {
+        **record.costs(),
+        **{"latency_ms": latencies[record.key]["latency_ms"] for _ in range(record.key in latencies)},
+    }
+
+
+def document_of(question: Question, record: Record, device: torch.device, latencies: Latencies) -> dict[str, Any]:
+    """An architecture YAML with all its sections."""
+    measured = record.key in latencies
+    latency = {**describe(device), "method": "whole network" if measured else "sum of its layers, timed one by one"}
+    if measured:
+        latency["spread_ms"] = latencies[record.key]["spread_ms"]
+    return {
+        "space": question.space.name,
+        **dict(record.architecture),
+        "metrics": {
+            "accuracy": record.accuracy,
+            "test_accuracy": record.test_accuracy,
+            **costs_of(record, latencies),
+            "measured": {
+                "accuracy": f"validation split of {question.dataset}, proxy network",
+                "test_accuracy": f"test split of {question.dataset}, proxy network; not used by the search",
+                "flops": "multiply-adds, fvcore, eval mode, BatchNorm folded, one image",
+                "params": "as trained, BatchNorm included",
+                "latency_ms": latency,
+            },
+        },
+        "budget": [str(b) for b in question.budgets],
+        "training": asdict(full_recipe(question.space.backbone.resolution)),
+        "provenance": {
+            "run": question.name,
+            "trial": record.name,
+            "seed": record.seed,
+            "proxy": _proxy(question),
+            "substituted_in_proxy": list(record.substituted),
+            **_provenance(device),
+        },
+    }
+
+
+def final_latencies(records: Sequence[Record], device: torch.device) -> Latencies:
+    """Whole networks, timed in turn on the now idle device."""
+    return measured_latency({r.key: r.built_architecture() for r in records}.values(), device)
+
+
+def print_results(
+    console: Console,
+    budgets: Sequence[Budget],
+    candidates: Sequence[Record],
+    references: Sequence[Record],
+    best: Record | None,
+    latencies: Latencies,
+) -> None:
+    """The front, and the vanilla network and the papers' settings beside it."""
+    front = pareto_front(candidates)
+    table = Table(title=f"Pareto front: {len(front)} of {len(candidates)} candidates")
+    table.add_column("network")
+    for heading in ("accuracy", "test", "GFLOPs", "MParams", "ms by layers", "ms measured"):
+        table.add_column(heading, justify="right")
+    table.add_column("within budget")
+    for record in front:
+        _row(table, "[bold]best[/bold]" if record is best else record.name or "", record, budgets, latencies)
+    table.add_section()
+    for record in sorted(references, key=lambda r: -r.flops):
+        _row(table, record.name or "", record, budgets, latencies)
+    console.print(table)
+
+
+def _row(table: Table, name: str, record: Record, budgets: Sequence[Budget], latencies: Latencies) -> None:
+    measured = latencies.get(record.key)
+    violated = broken(tuple(budgets), costs_of(record, latencies))
+    table.add_row(
+        name,
+        "failed" if record.accuracy is None or record.status == "failed" else f"{record.accuracy:.1%}",
+        "" if record.test_accuracy is None else f"{record.test_accuracy:.1%}",
+        f"{record.flops / 1e9:.3f}",
+        f"{record.params / 1e6:.2f}",
+        f"{record.latency_ms:.2f}",
+        "" if measured is None else f"{measured['latency_ms']:.2f} ± {measured['spread_ms'] / 2:.2f}",
+        "no: " + ", ".join(str(b) for b in violated) if violated else "yes",
+    )
+
+
+def _proxy(question: Question) -> dict[str, Any]:
+    return {
+        "width": question.proxy_width,
+        "resolution": question.proxy_resolution,
+        "dataset": question.dataset,
+        **asdict(question.recipe),
+    }
+
+
+def _provenance(device: torch.device) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": {package: version(package) for package in PACKAGES},
+        "hardware": describe(device)["device"],
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, where there is one."""
+    folder = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def _dump(path: Path, document: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=110))
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

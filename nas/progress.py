@@ -1,0 +1,77 @@
+"""What a user sees while a search runs: a line per finished trial, and where the running ones are."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .budget import show
+from .ledger import Record
+
+HEARTBEAT_S = 10.0
+
+
+class Watch(Callback):
+    """Tune's events as lines. ``record_of`` finds a trial's record once it has ended; ``failed`` is told of failures."""
+
+    def __init__(
+        self, console: Console, total: int, record_of: Callable[[str], Record | None], failed: Callable[..., None]
+    ) -> None:
+        self.console, self.total, self.record_of, self.failed = console, total, record_of, failed
+        self.running: dict[str, str] = {}
+        self.best = 0.0
+        self.last_line = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task("waiting for the first epoch", total=total)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if trial.trial_id not in self.running:
+            self.running[trial.trial_id] = f"{trial.config['name']} starts"
+            self._status(force=len(self.running) == 1)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        text = f"{trial.config['name']} epoch {result['epoch']} {result['accuracy']:.1%}"
+        self.running[trial.trial_id] = text
+        self._status()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        traceback = str(trial.get_error() or "no error was recorded")
+        reason = traceback.strip().splitlines()[-1]
+        self.failed(trial.trial_id, trial.last_result or {}, reason, traceback)
+        self._ended(trial)
+
+    def _ended(self, trial: Any) -> None:
+        self.running.pop(trial.trial_id, None)
+        self.bar.advance(self.task)
+        record = self.record_of(trial.trial_id)
+        if record is None:
+            return
+        costs = (
+            f"{show('flops', record.flops)}, {show('params', record.params)}, {show('latency_ms', record.latency_ms)}"
+        )
+        if record.status == "failed":
+            self._print(f"[red]{record.name}: failed: {record.reason}[/red]")
+            return
+        assert record.accuracy is not None
+        self.best = max(self.best, record.accuracy)
+        self._print(f"{record.name}: accuracy {record.accuracy:.1%}, {costs}, {record.train_s or 0:.0f} s")
+
+    def _status(self, force: bool = False) -> None:
+        """On a terminal the bar says it; elsewhere a line now and then."""
+        text = " | ".join(self.running.values())
+        self.bar.update(self.task, description=text)
+        if not self.console.is_terminal and (force or time.monotonic() - self.last_line > HEARTBEAT_S):
+            self._print(f"  running: {text}")
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+        self.last_line = time.monotonic()

@@ -1,0 +1,99 @@
+"""What a user asks of a search, checked: every mistake is one line that says what was wrong and what would be right."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from search_spaces import Space, load_space
+from search_spaces.checks import require_known
+from trainers.data import DATASETS
+from trainers.recipe import Recipe
+
+from .budget import Budget, parse_budget
+from .samplers import SAMPLERS
+
+DEFAULT_TRIALS = {"cpu": 12, "cuda": 200}
+DEFAULT_GPU_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Question:
+    """One search, fully resolved."""
+
+    space: Space
+    budgets: tuple[Budget, ...]
+    trials: int
+    sampler: str
+    dataset: str
+    data_root: Path | None
+    recipe: Recipe
+    seed: int
+    proxy_width: float
+    proxy_resolution: int
+    device: str
+    cpus_per_trial: float
+    gpus_per_trial: float
+    address: str | None
+    output: Path
+    name: str
+    references: bool = True
+
+    def __post_init__(self) -> None:
+        require_known("sampler", self.sampler, SAMPLERS)
+        require_known("data set", self.dataset, DATASETS)
+        if self.trials < 1:
+            raise ValueError(f"--trials must be at least 1, got {self.trials}")
+        if not 0 < self.proxy_width <= 1:
+            raise ValueError(f"--proxy-width must be in (0, 1], got {self.proxy_width}")
+        if self.proxy_resolution < 16:
+            raise ValueError(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
+        if self.cpus_per_trial <= 0 or self.gpus_per_trial < 0:
+            raise ValueError(
+                f"--cpus-per-trial must be above 0 and --gpus-per-trial at least 0, "
+                f"got {self.cpus_per_trial} and {self.gpus_per_trial}"
+            )
+        if self.name in (".", "..") or Path(self.name).name != self.name:
+            raise ValueError(f"--name must be a plain folder name, got {self.name!r}")
+
+    @property
+    def run(self) -> Path:
+        return self.output / self.name
+
+
+def resolve_space(name: str, budgets: list[str]) -> tuple[Space, tuple[Budget, ...]]:
+    """The space and the budgets, from what the user wrote."""
+    return load_space(name), tuple(parse_budget(text) for text in budgets)
+
+
+def resolve_device(device: str, gpus_per_trial: float | None, address: str | None) -> tuple[str, float]:
+    """``auto`` is a GPU where there is one. Returns the device and each trial's share of GPUs."""
+    require_known("device", device, ("auto", "cpu", "cuda"))
+    here = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if (here and gpus_per_trial != 0) or (gpus_per_trial and address) else "cpu"
+        if gpus_per_trial and not here and not address:
+            raise ValueError(
+                f"--gpus-per-trial {gpus_per_trial:g}: this machine has no GPU that torch can use; leave it out"
+            )
+    if device == "cuda" and not here and not address:
+        raise ValueError("--device cuda: this machine has no GPU that torch can use; use --device cpu or auto")
+    if device == "cpu" and gpus_per_trial:
+        raise ValueError(f"--gpus-per-trial {gpus_per_trial:g} goes with --device cuda, got --device cpu")
+    if device == "cuda" and gpus_per_trial == 0:
+        raise ValueError("--device cuda needs --gpus-per-trial above 0, got 0")
+    return device, (0.0 if device == "cpu" else gpus_per_trial or DEFAULT_GPU_SHARE)
+
+
+def create_run(run: Path) -> None:
+    """Make the run's folder; ValueError if it exists or can't be written."""
+    try:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        run.mkdir()
+    except FileExistsError:
+        raise ValueError(f"the run {str(run)!r} exists: choose another --name") from None
+    except OSError as error:
+        raise ValueError(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
+    if not os.access(run, os.W_OK):
+        raise ValueError(f"the results folder {str(run)!r} can't be written")
