@@ -25,6 +25,8 @@ from trainers.data import DATASETS
 from trainers.proxy import ProxyTraining
 from trainers.recipe import Recipe
 
+RESOLUTION = 24
+
 
 def draw(space_name: str, count: int, seed: int) -> list[Architecture]:
     """Uniform random architectures of the space."""
@@ -35,8 +37,8 @@ def draw(space_name: str, count: int, seed: int) -> list[Architecture]:
 def train(index: int, architecture: Architecture, recipe: Recipe, width: float, seed: int) -> dict[str, object]:
     """One trial on one core: its accuracy per epoch, its losses, and its seconds."""
     torch.set_num_threads(1)
-    data = DATASETS["digits_on_photos"](None, 32)
-    proxy, _ = proxy_of(architecture, width=width, resolution=32, classes=data.classes)
+    data = DATASETS["digits_on_photos"](None, RESOLUTION)
+    proxy, _ = proxy_of(architecture, width=width, resolution=RESOLUTION, classes=data.classes)
     torch.manual_seed(seed)
     start = time.perf_counter()
     training = ProxyTraining(proxy.build(), data, recipe, seed)

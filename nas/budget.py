@@ -12,7 +12,7 @@ EXAMPLES = "2.5GFLOPs, 300MFLOPs, 12MParams or 1.2ms"
 
 @dataclass(frozen=True)
 class Budget:
-    """``metric`` (flops, in multiply-adds; params; latency_ms) must not exceed ``limit``. ``text`` is the user's wording."""
+    """``metric`` (flops, params or latency_ms) must not exceed ``limit``; ``text`` is the user's wording."""
 
     metric: str
     limit: float

@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.25,
         help="the proxy's channels, as a share of the target's (default: 0.25)",
     )
-    add("--proxy-resolution", type=int, default=32, help="the proxy's input in pixels (default: 32)")
+    add("--proxy-resolution", type=int, default=24, help="the proxy's input in pixels (default: 24)")
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add("--cpus-per-trial", type=float, default=1.0, help="CPU cores of a trial (default: 1)")
     add("--gpus-per-trial", type=float, help="GPUs of a trial, may be a fraction (default: 0.25 where there is one)")

@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces import find_slots, list_spaces, load_space
-from search_spaces.convert import VANILLA
+from search_spaces import VANILLA, list_spaces, load_space
+from search_spaces.space import backbone_slots
 
 from .budget import UNITS
 from .cost.table import CostTable
@@ -63,11 +63,8 @@ def print_dry_run(console: Console, question: Question, table: CostTable, feasib
 def _substitutions(question: Question) -> str:
     """How many of all options another choice stands in for, in the proxy."""
     space = question.space
-    backbone = {"name": space.backbone.name, "classes": space.backbone.classes}
-    with torch.device("meta"):
-        narrow = find_slots(
-            type(space.backbone)(**backbone, width=question.proxy_width, resolution=question.proxy_resolution).build()
-        )
+    backbone = replace(space.backbone, width=question.proxy_width, resolution=question.proxy_resolution)
+    narrow = backbone_slots(backbone)
     pairs = [
         (slot, choice)
         for variable in space.variables

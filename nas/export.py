@@ -69,10 +69,10 @@ def export(
 
 def costs_of(record: Record, latencies: Latencies) -> dict[str, float]:
     """The record's costs, with the measured latency of the whole network where there is one."""
-    return {
-        **record.costs(),
-        **{"latency_ms": latencies[record.key]["latency_ms"] for _ in range(record.key in latencies)},
-    }
+    costs = record.costs()
+    if record.key in latencies:
+        costs["latency_ms"] = latencies[record.key]["latency_ms"]
+    return costs
 
 
 def document_of(question: Question, record: Record, device: torch.device, latencies: Latencies) -> dict[str, Any]:

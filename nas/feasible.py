@@ -31,7 +31,7 @@ Indices = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Limit:
-    """One budget: ``costs`` of each variable's options and the ``limit`` on their sum (what no variable decides left out)."""
+    """One budget: ``costs`` of each variable's options, and the ``limit`` on the sum over the variables."""
 
     costs: Sequence[NDArray[np.float64]]
     limit: float

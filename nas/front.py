@@ -1,11 +1,12 @@
 """The Pareto front: the trials that no other trial beats in every objective."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from .ledger import Record
 
 OBJECTIVES = ("accuracy", "flops", "latency_ms")
-DIRECTIONS = ("maximize", "minimize", "minimize")
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
 
 
 def values(record: Record) -> tuple[float, float, float]:

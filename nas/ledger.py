@@ -12,7 +12,7 @@ from search_spaces import Architecture
 
 @dataclass(frozen=True)
 class Record:
-    """One finished trial. ``status`` is ``finished`` or ``failed``; a failed one has a ``reason`` and may lack the rest.
+    """One trial that has ended. ``status`` is ``finished`` or ``failed``; a failed one has a ``reason``.
 
     ``accuracy`` (validation, the search's objective) and ``test_accuracy`` (for reports) are the proxy's, in [0, 1];
     ``flops``, ``params`` and ``latency_ms`` the target's. ``started`` and ``ended`` are Unix times; ``train_s`` is the

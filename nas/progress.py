@@ -15,7 +15,7 @@ HEARTBEAT_S = 10.0
 
 
 class Watch(Callback):
-    """Tune's events as lines. ``record_of`` finds a trial's record once it has ended; ``failed`` is told of failures."""
+    """Tune's events as lines. ``record_of`` finds the record of a trial that ended; ``failed`` is told of failures."""
 
     def __init__(
         self, console: Console, total: int, record_of: Callable[[str], Record | None], failed: Callable[..., None]
@@ -27,6 +27,10 @@ class Watch(Callback):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task("waiting for the first epoch", total=total)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that we never ask for."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.trial_id not in self.running:

@@ -97,7 +97,9 @@ class Proposer(Searcher):
     def _record(self, trial_id: str, result: dict[str, Any], reason: str | None, traceback: str | None = None) -> None:
         architecture, asked, name = self.open.pop(trial_id)
         costs = self.table.total(architecture)
-        reported = {key: result[key] for key in REPORTED if key in result}
+        reported: dict[str, Any] = {
+            key: tuple(result[key]) if isinstance(result[key], list) else result[key] for key in REPORTED if key in result
+        }
         record = Record(
             trial=trial_id,
             key=architecture.key,
@@ -106,7 +108,7 @@ class Proposer(Searcher):
             flops=int(costs["flops"]),
             params=int(costs["params"]),
             latency_ms=costs["latency_ms"],
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in reported.items()},
+            **reported,
             seed=self.seed,
             name=name,
             reason=reason,

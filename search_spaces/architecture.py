@@ -38,7 +38,8 @@ class Backbone:
             raise ValueError(f"backbone needs name, classes and resolution, got {entry!r}")
         for key in entry:
             require_known("key in backbone", key, cls.__dataclass_fields__)
-        for key, kinds in {"classes": int, "resolution": int, "width": (int, float)}.items():
+        kinds_of: dict[str, tuple[type, ...]] = {"classes": (int,), "resolution": (int,), "width": (int, float)}
+        for key, kinds in kinds_of.items():
             if key in entry and not isinstance(entry[key], kinds):
                 raise ValueError(f"backbone: {key} must be a number, got {entry[key]!r}")
         return cls(**entry)
@@ -103,7 +104,7 @@ def proxy_of(
 
 
 def load_architecture(path: str | Path) -> Architecture:
-    """Read an architecture YAML, such as ``results/RUN/best.yaml``; ValueError if it can't be built, with the reason."""
+    """Read an architecture YAML, such as ``results/RUN/best.yaml``; a ValueError says why it can't be built."""
     try:
         document = yaml.safe_load(Path(path).read_text())
     except OSError as error:

@@ -71,7 +71,7 @@ class Choice:
                 slot.stride,
                 slot.padding,
                 dilation=slot.dilation,
-                **dict(self.params),  # type: ignore[arg-type]
+                **dict(self.params),
             )
         except ValueError as error:
             raise ValueError(f"slot {slot.name!r}: {error}") from None
@@ -137,4 +137,4 @@ def _obstacle(conv: nn.Conv2d) -> str | None:
 
 def _slot(name: str, conv: nn.Conv2d) -> Slot:
     geometry = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    return Slot(name, conv.in_channels, conv.out_channels, *((v[0], v[1]) for v in geometry))  # type: ignore[misc, arg-type]
+    return Slot(name, conv.in_channels, conv.out_channels, *((v[0], v[1]) for v in geometry))  # type: ignore[arg-type]

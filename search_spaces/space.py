@@ -59,7 +59,7 @@ class Space:
 
     def architecture(self, indices: Sequence[int]) -> Architecture:
         """Option indices ``(variables,)`` → the architecture."""
-        chosen = {}
+        chosen: dict[str, Choice] = {}
         for variable, index in zip(self.variables, indices, strict=True):
             chosen.update(zip(variable.slots, variable.options[index].choices, strict=True))
         return Architecture(self.backbone, tuple((slot, chosen[slot]) for slot in self.slots))

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .data.base import ImageData
 from .loop import accuracy, train_epoch
@@ -35,16 +34,17 @@ class ProxyTraining:
     """
 
     def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int) -> None:
+        torch.set_flush_denormal(True)  # a block that starts at zero has tiny gradients, which are slow on a CPU
         self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
         self.device = data.validation.labels.device
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             recipe.peak_lr,
             recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.momentum > 0,
+            fused=True,
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, recipe.peak_lr, recipe.steps, pct_start=recipe.warmup, cycle_momentum=False
@@ -55,7 +55,7 @@ class ProxyTraining:
         return self.epoch >= self.recipe.epochs
 
     def run_epoch(self) -> EpochResult:
-        """Train one epoch and score the averaged weights on the validation split.
+        """Train one epoch and score it: before the last one on an eighth of the validation split, which is quicker.
 
         Raises:
             DivergedError: the training loss is not finite.
@@ -67,26 +67,26 @@ class ProxyTraining:
         loss = train_epoch(self.model, self.data, split, recipe.batch, recipe.label_smoothing, self._step, generator)
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
-        return EpochResult(self.epoch, loss, accuracy(self.average, self.data, self.data.validation))
+        scored = self.data.validation if self.done else self.data.validation[: len(self.data.validation) // 8]
+        return EpochResult(self.epoch, loss, accuracy(self.model, self.data, scored))
 
     def test_accuracy(self) -> float:
         """On the test split: for reports, never for the search."""
-        return accuracy(self.average, self.data, self.data.test)
+        return accuracy(self.model, self.data, self.data.test)
 
     def _step(self) -> None:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.schedule.last_epoch < self.recipe.steps - 1:
             self.schedule.step()
-        self.average.update_parameters(self.model)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed training needs, tensors and plain values only."""
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer, "schedule": self.schedule}
+        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
         return {"epoch": self.epoch, **{name: part.state_dict() for name, part in parts.items()}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state()`` of a training of the same architecture, recipe and seed."""
         self.epoch = state["epoch"]
-        for name in ("model", "average", "optimizer", "schedule"):
+        for name in ("model", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(state[name])

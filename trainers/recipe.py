@@ -5,30 +5,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum under a one-cycle learning rate, label smoothing, averaged weights.
+    """SGD with Nesterov momentum under a one-cycle learning rate, with label smoothing.
 
     Args:
         epochs, images_per_epoch, batch: length of the training; ``images_per_epoch`` at most the data set's.
         peak_lr: the highest learning rate, after ``warmup`` (a fraction of all steps).
-        average: decay a step of the exponential moving average of the weights that is evaluated; 0: no average.
     """
 
     epochs: int = 8
-    images_per_epoch: int = 4096
+    images_per_epoch: int = 2048
     batch: int = 32
     peak_lr: float = 0.3
-    warmup: float = 0.15
+    warmup: float = 0.4
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
-    average: float = 0.98
 
     def __post_init__(self) -> None:
         for name in ("epochs", "images_per_epoch", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average must be in [0, 1), got {self.average}")
 
     @property
     def steps_per_epoch(self) -> int:

@@ -14,7 +14,7 @@ with warnings.catch_warnings():
 
 
 def count_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """fvcore's count of ``model`` as deployed (``search_spaces.fold``: eval mode, BatchNorm folded) on input ``shape``."""
+    """fvcore's count of ``model`` as deployed (``search_spaces.fold``) on one input of ``shape`` (B, C, H, W)."""
     logging.getLogger("fvcore").setLevel(logging.ERROR)  # it names each operation that it does not count
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

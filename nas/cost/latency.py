@@ -32,7 +32,7 @@ def describe(device: torch.device) -> dict[str, object]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
         "device": name,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "batch": BATCH[device.type],
         "threads": 1 if device.type == "cpu" else None,
         "dtype": "float32",
@@ -42,7 +42,7 @@ def describe(device: torch.device) -> dict[str, object]:
 
 
 def time_models(models: Sequence[nn.Module], shape: tuple[int, ...], device: torch.device, rounds: int) -> list[Timing]:
-    """Time forward passes of ``models`` on inputs of ``shape`` (C, H, W), in turn (A B A B), so that drift hits all alike."""
+    """Time ``models`` on inputs of ``shape`` (C, H, W), in turn (A B A B), so that drift hits all alike."""
     passes = [_forward(model, shape, device) for model in models]
     for _ in range(WARM_UP):
         for forward in passes:

@@ -53,8 +53,8 @@ class CostTable:
 
     def totals(self, space: Space, metric: str, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Costs of many architectures at once: option indices ``(n, variables)`` → ``(n,)``."""
-        columns = self.options(space, metric)
-        return self.rest[metric] + sum(column[indices[:, i]] for i, column in enumerate(columns))
+        columns = [column[indices[:, i]] for i, column in enumerate(self.options(space, metric))]
+        return np.sum(columns, axis=0) + self.rest[metric]
 
 
 def build_table(
@@ -123,7 +123,11 @@ def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]
         shapes: dict[str, Shape] = {}
 
         def note(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-            return lambda module, inputs: shapes.__setitem__(name, tuple(inputs[0].shape[1:]))  # type: ignore[arg-type]
+            def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+                _, channels, height, width = inputs[0].shape
+                shapes[name] = (channels, height, width)
+
+            return hook
 
         slots = search_spaces.find_slots(model)
         for name in slots:

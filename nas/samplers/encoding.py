@@ -35,7 +35,7 @@ def weights(space: Space, proposal: Mapping[str, object]) -> list[NDArray[np.flo
 
 
 def params(space: Space, indices: tuple[int, ...], proposal: Mapping[str, object]) -> Params:
-    """The parameters that say ``indices``. Settings without a meaning there (vanilla's α) stay as proposed, or the first."""
+    """The parameters that say ``indices``. Those without a meaning there (vanilla's α) stay as proposed."""
     result: Params = {}
     known = distributions(space)
     for variable, index in zip(space.variables, indices, strict=True):

@@ -1,5 +1,7 @@
 """What all operators share: the signature of ``nn.Conv2d``, the 1×1 path's grid, and folding for deployment."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,9 +21,9 @@ def he_init(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def conv_bn(in_channels: int, out_channels: int, kernel_size: Size, **geometry: int | tuple[int, int]) -> nn.Sequential:
+def conv_bn(in_channels: int, out_channels: int, kernel_size: Size, **geometry: Any) -> nn.Sequential:
     """A convolution without bias and its BatchNorm, He-initialised (fan-out)."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **geometry)  # type: ignore[arg-type]
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **geometry)
     return nn.Sequential(he_init(conv), nn.BatchNorm2d(out_channels))
 
 
@@ -54,8 +56,9 @@ class Operator(nn.Module):
         sizes = (in_channels, out_channels, *self.kernel_size, *self.stride, *self.dilation)
         if min(sizes) < 1:
             raise ValueError(
-                f"channels, kernel, stride and dilation must be at least 1, got {in_channels} → {out_channels} channels, "
-                f"kernel {self.kernel_size}, stride {self.stride}, dilation {self.dilation}"
+                f"channels, kernel, stride and dilation must be at least 1, "
+                f"got {in_channels} → {out_channels} channels, kernel {self.kernel_size}, "
+                f"stride {self.stride}, dilation {self.dilation}"
             )
         reach = [d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True)]
         self.padding = (reach[0] // 2, reach[1] // 2) if padding is None else pair(padding)

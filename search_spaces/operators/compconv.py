@@ -1,6 +1,7 @@
 """CompConv, from *CompConv: A Compact Convolution Module for Efficient Feature Learning* (Zhang et al., CVPRW 2021)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class CompConv2d(Operator):
             return
         prim = primary_channels(out_channels, self.depth)
         self.primary = conv_bn(in_channels, prim, self.kernel_size, **geometry)
-        inner = {"padding": "same", "dilation": self.dilation}
+        inner: dict[str, Any] = {"padding": "same", "dilation": self.dilation}
         widths = [prim * 2**i for i in range(1, self.depth)]
         self.units = nn.ModuleList(conv_bn(w, w, self.kernel_size, **inner) for w in widths)
         last = prim * 2 ** (self.depth - 1)

@@ -84,8 +84,8 @@ class SPConv2d(Operator):
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """A BatchNorm (s, b) behind the fusion folds into both branches, since β + γ = 1.
 
-        s·Y + b = β(s·U3 + b) + γ(s·U1 + b). The means are then s times too large, which ``attention_gain`` = 1/s undoes. Where s is 0 both branches are b,
-        so any β will do.
+        s·Y + b = β(s·U3 + b) + γ(s·U1 + b). The branches' means are then s times too large, which ``attention_gain``
+        = 1/s undoes. Where s is 0 both branches are b, so any β will do.
         """
         self._fold_branch(self.bn_representative, self.gwc, self.pwc)
         self.bn_representative = nn.Identity()

@@ -17,6 +17,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, part: slice) -> "Split":
+        return Split(self.images[part], self.labels[part])
+
     def to(self, device: torch.device) -> "Split":
         return Split(self.images.to(device), self.labels.to(device))
 
@@ -77,3 +80,18 @@ def mean_std(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, f
     channels = images.float().transpose(0, 1).flatten(1) / 255
     (m0, m1, m2), (s0, s1, s2) = channels.mean(1).tolist(), channels.std(1).tolist()
     return (m0, m1, m2), (s0, s1, s2)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """uint8 ``(N, 3, H, W)`` → uint8 ``(N, 3, size, size)``; the same images where that is their size."""
+    if images.shape[-2:] == (size, size):
+        return images
+    scaled = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
+def held_out(split: Split, count: int) -> tuple[Split, Split]:
+    """Split in two at random, always alike: all but ``count`` images, and ``count`` images."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    rest, part = order[count:], order[:count]
+    return Split(split.images[rest], split.labels[rest]), Split(split.images[part], split.labels[part])

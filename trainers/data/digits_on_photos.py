@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
-from .base import ImageData, Split, mean_std
+from .base import ImageData, Split, mean_std, resized
 
 SIZE = 32
 MAX_TURN = math.radians(20)
 FRAGMENT = 9
+CONTRAST = 0.6
 SHARES = (0.6, 0.2, 0.2)
 TRAIN, HELD_OUT = 4096, 2048
 
@@ -49,7 +50,7 @@ class DigitsOnPhotos(ImageData):
     def epoch(self, images: int, generator: torch.Generator) -> Split:
         split = render(self.sources, images, generator)
         size = self.validation.images.shape[-1]
-        return split if size == SIZE else Split(_resized(split.images, size), split.labels)
+        return Split(resized(split.images, size), split.labels)
 
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return batch
@@ -58,14 +59,13 @@ class DigitsOnPhotos(ImageData):
 def load(data_root: Path | None, resolution: int) -> DigitsOnPhotos:
     """10 classes; 2,048 images each for validation and test, rendered once, the same on every machine."""
     parts = [_sources(i) for i in range(3)]
-    splits = [
-        render(part, n, torch.Generator().manual_seed(i))
-        for i, (part, n) in enumerate(zip(parts, (TRAIN, HELD_OUT, HELD_OUT), strict=True))
-    ]
-    if resolution != SIZE:
-        splits = [Split(_resized(s.images, resolution), s.labels) for s in splits]
-    mean, std = mean_std(splits[0].images)
-    return DigitsOnPhotos("digits_on_photos", 10, *splits, mean, std, sources=parts[0])
+    train, validation, test = (
+        render(part, count, torch.Generator().manual_seed(i))
+        for i, (part, count) in enumerate(zip(parts, (TRAIN, HELD_OUT, HELD_OUT), strict=True))
+    )
+    mean, std = mean_std(train.images)
+    splits = [Split(resized(split.images, resolution), split.labels) for split in (train, validation, test)]
+    return DigitsOnPhotos("digits_on_photos", 10, splits[0], splits[1], splits[2], mean, std, sources=parts[0])
 
 
 def render(sources: Sources, count: int, generator: torch.Generator) -> Split:
@@ -127,12 +127,7 @@ def _contrasting(brightness: Tensor, generator: torch.Generator) -> Tensor:
     """A random colour ``(N, 3, 1, 1)`` whose strongest channel stands out from the background's brightness."""
     colour = _uniform((len(brightness), 3, 1, 1), 0.0, 1.0, generator)
     strongest = colour.amax(1, keepdim=True)
-    return (colour / strongest * (brightness + 0.35)).clamp(0, 1)
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    resized = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    return (colour / strongest * (brightness + CONTRAST)).clamp(0, 1)
 
 
 @cache
