@@ -159,7 +159,7 @@ class _Family:
 
     def require_all_used(self) -> None:
         """Refuse a value that fits no slot in any combination with the others."""
-        for (name, value), reason in self.unused.items():
+        for (name, value), reason in reversed(self.unused.items()):
             raise ValueError(f"{name} = {value} fits no slot of the network: {reason}")
 
 
