@@ -8,7 +8,6 @@ trial takes on one core.
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from scipy.stats import kendalltau
 
+from nas.cost.latency import describe
 from search_spaces import Architecture, load_space, proxy_of
 from trainers.data import DATASETS
 from trainers.proxy import ProxyTraining
@@ -40,7 +40,7 @@ def train(index: int, architecture: Architecture, recipe: Recipe, width: float, 
     data = DATASETS["digits_on_photos"](None, RESOLUTION)
     proxy, _ = proxy_of(architecture, width=width, resolution=RESOLUTION, classes=data.classes)
     torch.manual_seed(seed)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     training = ProxyTraining(proxy.build(), data, recipe, seed)
     results = [training.run_epoch() for _ in range(recipe.epochs)]
     return {
@@ -50,6 +50,7 @@ def train(index: int, architecture: Architecture, recipe: Recipe, width: float, 
         "loss": [r.loss for r in results],
         "test_accuracy": training.test_accuracy(),
         "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - start_cpu,
     }
 
 
@@ -68,8 +69,8 @@ def summary(trials: list[dict]) -> dict[str, float]:
         "highest": max(means),
         "noise_std": noise,
         "range_over_noise": (max(means) - min(means)) / noise,
-        "median_seconds": statistics.median(t["seconds"] for t in trials),
-        "max_seconds": max(t["seconds"] for t in trials),
+        **{f"median_{key}": statistics.median(t[key] for t in trials) for key in ("seconds", "cpu_seconds")},
+        **{f"max_{key}": max(t[key] for t in trials) for key in ("seconds", "cpu_seconds")},
     }
 
 
@@ -102,7 +103,7 @@ def main() -> None:
     report = {
         "summary": summary(trials) if len(arguments.seeds) > 1 else {},
         "recipe": asdict(recipe),
-        "device": f"{platform.processor() or platform.machine()}, one core a trial, torch {torch.__version__}",
+        "device": {**describe(torch.device("cpu")), "processes": arguments.processes},
         "trials": trials,
     }
     if arguments.output:

@@ -2,6 +2,9 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
@@ -9,33 +12,46 @@ import ray
 PACKAGES = ("nas", "search_spaces", "trainers")
 
 
-def connect(address: str | None, cpus: int | None = None) -> str:
-    """Start or join Ray; returns the dashboard's address and how to log in, as lines for the user.
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that is running: how to log in to its dashboard, and how many trials it runs at once."""
 
-    A Ray that is started here has token authentication on; so has one that is joined, if it was started with it.
+    login: str
+    at_once: int
+
+
+@contextmanager
+def cluster(address: str | None, cpus_per_trial: float, gpus_per_trial: float) -> Iterator[Cluster]:
+    """Start Ray on this machine, or join the one at ``address``; leave it at the end.
+
+    A Ray that is started here turns token authentication on by itself; one that is joined has it if it was started so.
 
     Raises:
-        ValueError: no cluster answers at ``address``.
+        ValueError: no cluster answers at ``address``, or it can't hold even one trial.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its box of settings; the lines that we print say more
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    try:
+        context = _start() if address is None else _join(address)
+        yield Cluster(_login(context.dashboard_url), _trials_at_once(cpus_per_trial, gpus_per_trial))
+    finally:
+        ray.shutdown()
+
+
+def _login(url: str | None) -> str:
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    if address is None:
-        context = ray.init(
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            num_cpus=cpus,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    else:
-        context = _join(address)
     if token.exists():
-        token.chmod(0o600)
-    url = context.dashboard_url
-    where = f"http://{url}" if url else "not running (it needs ray[default])"
-    return f"Ray dashboard: {where}\n  log in with the token that `cat {token}` prints"
+        token.chmod(0o600)  # Ray writes it for all to read
+    if not url:
+        return "Ray dashboard: not running (it needs ray[default])"
+    return f"Ray dashboard: http://{url}\n  log in with the token that `cat {token}` prints"
+
+
+def _start() -> ray._private.worker.BaseContext:
+    return ray.init(
+        include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR
+    )
 
 
 def _join(address: str) -> ray._private.worker.BaseContext:
@@ -50,7 +66,7 @@ def _join(address: str) -> ray._private.worker.BaseContext:
         raise ValueError(f"--address {address}: no Ray cluster answers there: {' '.join(str(error).split())}") from None
 
 
-def slots_for_trials(cpus_per_trial: float, gpus_per_trial: float) -> int:
+def _trials_at_once(cpus_per_trial: float, gpus_per_trial: float) -> int:
     """How many trials the cluster can run at once.
 
     Raises:

@@ -3,9 +3,10 @@
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
 import torch
 from rich.console import Console
@@ -14,16 +15,20 @@ from trainers.data import DATASETS
 from trainers.recipe import Recipe
 
 from .budget import EXAMPLES
-from .cost.table import build_table
+from .cluster import Cluster
+from .cost.table import CostTable, build_table
 from .describe import print_dry_run, print_spaces
 from .export import export, final_latencies, print_results, write_question
 from .front import pareto_front
-from .question import DEFAULT_TRIALS, Question, create_run, resolve_device, resolve_space
+from .picture import draw
+from .question import DEFAULT_TRIALS, Question, check_run, create_run, resolve_device, resolve_space
 from .samplers import SAMPLERS
-from .search import cache_folder, device_for_costs, feasible_set, load_data, search
+from .search import Outcome, cache_folder, connected, device_for_costs, feasible_set, load_data, search, within
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+SIGN_OF_LIFE_S = 5.0
+T = TypeVar("T")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,37 +41,61 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status: 0, 2 on bad input, 130 after Ctrl-C."""
     parsed = _parser().parse_args(_with_negative_values(arguments))
     console = Console()
-    if parsed.list_spaces:
-        print_spaces(console)
-        return 0
-    torch.set_num_threads(1)
-    question = _or_exit(lambda: _question(parsed))
+    try:
+        if parsed.list_spaces:
+            print_spaces(console)
+            return 0
+        torch.set_num_threads(1)
+        return _answer(_or_exit(lambda: _question(parsed)), parsed.dry_run, console)
+    except KeyboardInterrupt:
+        console.print("interrupted before the first trial ended: nothing is lost, nothing is left")
+        return INTERRUPTED
+
+
+def _answer(question: Question, dry_run: bool, console: Console) -> int:
+    """Everything that is wrong with the question is said before the run's folder is made."""
     device = device_for_costs(question)
+    if not dry_run:
+        _or_exit(lambda: check_run(question.run))
+    console.print(f"{question.space.name} within {within(question.budgets)}: run {question.run}", highlight=False)
     data = _or_exit(lambda: load_data(question))
-    if not parsed.dry_run:
-        _or_exit(lambda: create_run(question.run))
-    with console.status("measuring the cost of every choice") as status:
-        last = [time.monotonic()]
-
-        def progress(text: str) -> None:
-            status.update(text)
-            if not console.is_terminal and time.monotonic() - last[0] > 5:
-                console.print(text, highlight=False)
-                last[0] = time.monotonic()
-
-        table = build_table(question.space, device, cache_folder(question.output), progress)
-    feasible = _or_exit(lambda: feasible_set(question, table), question, parsed.dry_run)
-    if parsed.dry_run:
+    table = _measured(question, device, console)
+    feasible = _or_exit(lambda: feasible_set(question, table))
+    if dry_run:
         print_dry_run(console, question, table, feasible)
         return 0
-    write_question(question, device)
-    outcome = _or_exit(lambda: search(question, table, feasible, data, console), question, False)
-    front = pareto_front(outcome.candidates)
-    latencies = {} if outcome.interrupted else final_latencies([*front, *outcome.references], device)
-    best = export(question, outcome.candidates, table, device, latencies)
-    print_results(console, question.budgets, outcome.candidates, outcome.references, best, latencies)
-    if outcome.exhausted:
-        console.print("every architecture within the budgets has been tried")
+    with ExitStack() as stack:
+        cluster: Cluster = _or_exit(lambda: stack.enter_context(connected(question)))
+        console.print(cluster.login, highlight=False)
+        _or_exit(lambda: create_run(question.run))
+        write_question(question, device, cluster.at_once)
+        outcome = search(question, table, feasible, data, cluster.at_once, console)
+    return _report(question, outcome, table, device, console)
+
+
+def _measured(question: Question, device: torch.device, console: Console) -> CostTable:
+    """The cost table, with a sign of life while it is measured."""
+    said = time.monotonic()
+    with console.status("measuring the cost of every choice") as status:
+
+        def progress(text: str) -> None:
+            nonlocal said
+            status.update(text)
+            if not console.is_terminal and time.monotonic() - said > SIGN_OF_LIFE_S:
+                console.print(text, highlight=False)
+                said = time.monotonic()
+
+        return build_table(question.space, device, cache_folder(question.output), progress)
+
+
+def _report(question: Question, outcome: Outcome, table: CostTable, device: torch.device, console: Console) -> int:
+    """Export what there is and print it."""
+    candidates, beside = outcome.candidates, outcome.references
+    latencies = {} if outcome.interrupted else final_latencies([*pareto_front(candidates), *beside], device)
+    best = export(question, candidates, device, latencies)
+    draw(question.run / "pareto.png", question.name, question.budgets, candidates, beside)
+    print_results(console, question.budgets, candidates, beside, best, latencies)
+    console.print(outcome.summary(), highlight=False)
     if best is None:
         console.print("no candidate finished within every budget: there is no best.yaml")
     else:
@@ -74,18 +103,11 @@ def main(arguments: Sequence[str]) -> int:
     return INTERRUPTED if outcome.interrupted else 0
 
 
-def _or_exit(step: Callable[[], Any], question: Question | None = None, dry_run: bool = True) -> Any:
-    """What ``step`` returns; a ValueError, which is the user's to mend, ends the program in one line.
-
-    A run's folder that holds nothing yet goes with it, so that the mended command can use the same name.
-    """
+def _or_exit(step: Callable[[], T]) -> T:
+    """What ``step`` returns; a ValueError, which is the user's to mend, ends the program in one line."""
     try:
         return step()
     except ValueError as error:
-        if question is not None and not dry_run:
-            for name in ("search.yaml",):
-                (question.run / name).unlink(missing_ok=True)
-            question.run.rmdir()
         raise SystemExit(_say(str(error))) from None
 
 

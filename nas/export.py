@@ -17,7 +17,7 @@ from trainers.recipe import full_recipe
 
 from .budget import Budget, broken
 from .cost.latency import describe
-from .cost.table import CostTable, measured_latency
+from .cost.table import measured_latency
 from .front import pareto_front
 from .ledger import Record
 from .question import Question
@@ -26,7 +26,7 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "fvcore")
 Latencies = Mapping[str, Mapping[str, float]]
 
 
-def write_question(question: Question, device: torch.device) -> None:
+def write_question(question: Question, device: torch.device, at_once: int) -> None:
     """search.yaml: what was asked, fully resolved, with versions, commit and hardware."""
     asked = {
         "space": question.space.name,
@@ -43,13 +43,14 @@ def write_question(question: Question, device: torch.device) -> None:
         "gpus_per_trial": question.gpus_per_trial,
         "address": question.address,
         "references": question.references,
+        "trials_at_once": at_once,
         "provenance": _provenance(device),
     }
     _dump(question.run / "search.yaml", asked)
 
 
 def export(
-    question: Question, candidates: Sequence[Record], table: CostTable, device: torch.device, latencies: Latencies
+    question: Question, candidates: Sequence[Record], device: torch.device, latencies: Latencies
 ) -> Record | None:
     """Write front/*.yaml and best.yaml; returns the best: the most accurate candidate within every budget.
 

@@ -23,6 +23,7 @@ BINS = 4096
 BATCH = 64
 PILOT = 512
 TOLERANCE = 1e-6
+FAR = 1e6  # an excess that no budget allows, however small its share of the combination
 ENUMERABLE = 20_000
 
 Weights = Sequence[NDArray[np.float64]]
@@ -48,7 +49,7 @@ class Limit:
         """What each option costs above the cheapest of its variable, as a share of the slack."""
         slack = max(self.limit - self.least, np.finfo(np.float64).tiny)
         with np.errstate(over="ignore"):
-            return [(c - c.min()) / slack for c in self.costs]
+            return [np.minimum((c - c.min()) / slack, FAR) for c in self.costs]
 
     def sums(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(n, variables)`` → ``(n,)``; exact for integer costs."""

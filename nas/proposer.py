@@ -94,11 +94,18 @@ class Proposer(Searcher):
         if trial_id in self.open:
             self._record(trial_id, result, reason, traceback)
 
+    def record_of(self, trial_id: str) -> Record | None:
+        """The record of a trial that has ended, candidate or reference."""
+        records = (*self.reference_ledger.records, *self.ledger.records)
+        return next((r for r in records if r.trial == trial_id), None)
+
     def _record(self, trial_id: str, result: dict[str, Any], reason: str | None, traceback: str | None = None) -> None:
         architecture, asked, name = self.open.pop(trial_id)
         costs = self.table.total(architecture)
         reported: dict[str, Any] = {
-            key: tuple(result[key]) if isinstance(result[key], list) else result[key] for key in REPORTED if key in result
+            key: tuple(result[key]) if isinstance(result[key], list) else result[key]
+            for key in REPORTED
+            if key in result
         }
         record = Record(
             trial=trial_id,

@@ -86,14 +86,21 @@ def resolve_device(device: str, gpus_per_trial: float | None, address: str | Non
     return device, (0.0 if device == "cpu" else gpus_per_trial or DEFAULT_GPU_SHARE)
 
 
+def check_run(run: Path) -> None:
+    """ValueError if the run's folder exists, or could not be made: before anything is measured or trained."""
+    if run.exists():
+        raise ValueError(f"the run {str(run)!r} exists: choose another --name")
+    parent = run.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"the results folder {str(run.parent)!r} can't be written")
+
+
 def create_run(run: Path) -> None:
-    """Make the run's folder; ValueError if it exists or can't be written."""
+    """Make the run's folder; ValueError if that fails."""
+    check_run(run)
     try:
-        run.parent.mkdir(parents=True, exist_ok=True)
-        run.mkdir()
-    except FileExistsError:
-        raise ValueError(f"the run {str(run)!r} exists: choose another --name") from None
+        run.mkdir(parents=True)
     except OSError as error:
         raise ValueError(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
-    if not os.access(run, os.W_OK):
-        raise ValueError(f"the results folder {str(run)!r} can't be written")

@@ -1,7 +1,8 @@
 """A whole search: costs first, then trials on Ray Tune, then the front. Knows Ray; the command line only hands over."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from trainers.data import DATASETS, ImageData
 
 from .budget import Budget, show
-from .cluster import connect, slots_for_trials
+from .cluster import Cluster, cluster
 from .cost.table import CostTable
 from .feasible import Feasible, Limit
 from .front import DIRECTIONS
@@ -31,12 +32,35 @@ RESTARTS = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found: finished and failed candidates, the references, and whether Ctrl-C ended it."""
+    """What a search found: candidates and references, finished and failed, and how it ended."""
 
     candidates: list[Record]
     references: list[Record]
     interrupted: bool
     exhausted: bool
+    at_once: int
+
+    def summary(self) -> str:
+        """``12 of 12 candidates finished; 97% of …``."""
+        finished = sum(r.status == "finished" for r in self.candidates)
+        parts = [f"{finished} of {len(self.candidates)} candidates finished"]
+        share = time_in_training([*self.candidates, *self.references], self.at_once)
+        if share is not None:
+            parts.append(f"{share:.0%} of the time of {self.at_once} trials at once went into training")
+        if self.exhausted:
+            parts.append("every architecture within the budgets has been tried")
+        if self.interrupted:
+            parts.append("interrupted")
+        return "; ".join(parts)
+
+
+def time_in_training(records: Sequence[Record], at_once: int) -> float | None:
+    """The share of the time between the first trial's start and the last one's end that was spent inside training."""
+    timed = [r for r in records if r.started is not None and r.ended is not None and r.train_s is not None]
+    if not timed:
+        return None
+    span = max(r.ended or 0 for r in timed) - min(r.started or 0 for r in timed)
+    return sum(r.train_s or 0 for r in timed) / (span * min(at_once, len(timed)))
 
 
 def feasible_set(question: Question, table: CostTable) -> Feasible:
@@ -72,25 +96,28 @@ def load_data(question: Question) -> ImageData:
     return DATASETS[question.dataset](question.data_root, question.proxy_resolution)
 
 
-def search(question: Question, table: CostTable, feasible: Feasible, data: ImageData, console: Console) -> Outcome:
+def connected(question: Question) -> AbstractContextManager[Cluster]:
+    """Ray, as the question asks for it."""
+    return cluster(question.address, question.cpus_per_trial, question.gpus_per_trial)
+
+
+def search(
+    question: Question, table: CostTable, feasible: Feasible, data: ImageData, at_once: int, console: Console
+) -> Outcome:
     """Run the trials. Ctrl-C ends it early; what is finished is returned all the same."""
     proposer = _proposer(question, table, feasible)
-    console.print(connect(question.address), highlight=False)
+    total = question.trials + len(proposer.waiting)
+    console.print(f"{total} trials ({question.trials} candidates), {at_once} at a time", highlight=False)
+    watch = Watch(console, total, proposer.record_of, proposer.trial_failed)
+    tuner = _tuner(question, data, proposer, watch, total, at_once)
     try:
-        at_once = slots_for_trials(question.cpus_per_trial, question.gpus_per_trial)
-        total = question.trials + len(proposer.waiting)
-        console.print(f"{total} trials ({question.trials} candidates), {at_once} at a time", highlight=False)
-        records = lambda: (*proposer.reference_ledger.records, *proposer.ledger.records)  # noqa: E731
-        watch = Watch(console, total, lambda trial: _of(records(), trial), proposer.trial_failed)
-        tuner = _tuner(question, data, proposer, watch, total, at_once)
         with watch.bar:
             tuner.fit()
     finally:
-        ray.shutdown()
         shutil.rmtree(question.run / "tune", ignore_errors=True)  # checkpoints: of use to a running search only
-    ended = len(proposer.ledger.records) + len(proposer.reference_ledger.records)
-    interrupted = ended < total and not proposer.exhausted
-    return Outcome(proposer.ledger.records, proposer.reference_ledger.records, interrupted, proposer.exhausted)
+    candidates, beside = proposer.ledger.records, proposer.reference_ledger.records
+    interrupted = len(candidates) + len(beside) < total and not proposer.exhausted
+    return Outcome(candidates, beside, interrupted, proposer.exhausted, at_once)
 
 
 def _proposer(question: Question, table: CostTable, feasible: Feasible) -> Proposer:
@@ -143,10 +170,6 @@ def _tuner(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1 if shared_disk else 0),
         ),
     )
-
-
-def _of(records: Iterable[Record], trial: str) -> Record | None:
-    return next((r for r in records if r.trial == trial), None)
 
 
 def device_for_costs(question: Question) -> torch.device:

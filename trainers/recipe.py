@@ -13,7 +13,7 @@ class Recipe:
     """
 
     epochs: int = 8
-    images_per_epoch: int = 2048
+    images_per_epoch: int = 1536
     batch: int = 32
     peak_lr: float = 0.3
     warmup: float = 0.4

@@ -102,10 +102,16 @@ def test_build_returns_the_network(tmp_path: Path) -> None:
     [
         ({**GOOD, "layers": LAYER, "lairs": 1}, "unknown section of an architecture 'lairs': did you mean 'layers'"),
         (GOOD, "needs the sections"),
-        ({**GOOD, "layers": {"layer1.0.conv9": {"operator": "vanilla"}}}, "unknown slot 'layer1.0.conv9': did you mean"),
+        (
+            {**GOOD, "layers": {"layer1.0.conv9": {"operator": "vanilla"}}},
+            "unknown slot 'layer1.0.conv9': did you mean",
+        ),
         ({**GOOD, "layers": {"layer1.0.conv1": {"operator": "spkonv"}}}, "did you mean 'spconv'"),
         ({**GOOD, "layers": {"layer1.0.conv1": {"operator": "spconv", "beta": 1}}}, "hyper-parameter of spconv 'beta'"),
-        ({**GOOD, "layers": {"layer1.0.conv1": {"operator": "spconv", "alpha": "half"}}}, "must be a number or a fraction"),
+        (
+            {**GOOD, "layers": {"layer1.0.conv1": {"operator": "spconv", "alpha": "half"}}},
+            "must be a number or a fraction",
+        ),
         (
             {**GOOD, "layers": {"layer1.0.conv1": {"operator": "spconv", "alpha": 0.25, "groups": 8}}},
             r"slot 'layer1.0.conv1': SPConv: groups must divide .* got groups=8 for 4",

@@ -1,0 +1,49 @@
+"""A run as one picture: accuracy over FLOPs, the front, the budget, and the papers' settings beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from .budget import Budget
+from .front import pareto_front
+from .ledger import Record
+
+
+def draw(
+    path: Path, title: str, budgets: Sequence[Budget], candidates: Sequence[Record], references: Sequence[Record]
+) -> None:
+    """Write ``pareto.png``. The line joins the candidates that none beats in accuracy and FLOPs alone."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    finished = [r for r in candidates if r.accuracy is not None and r.status == "finished"]
+    axes.scatter(*_points(finished), s=22, color="#9ecae1", label="candidates")
+    axes.scatter(*_points(pareto_front(finished)), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
+    axes.plot(*_points(_staircase(finished)), color="#08519c", linewidth=1)
+    trained = [r for r in references if r.accuracy is not None]
+    axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="papers' uniform settings")
+    for r in trained:
+        x, y = r.flops / 1e9, 100 * (r.accuracy or 0)
+        axes.annotate(r.name or "", (x, y), xytext=(4, 5), textcoords="offset points", fontsize=8)
+    for budget in budgets:
+        if budget.metric == "flops":
+            axes.axvline(budget.limit / 1e9, color="#636363", linestyle="--", linewidth=1, label=f"budget {budget}")
+    axes.set(
+        xlabel="GFLOPs of the target network (multiply-adds)", ylabel="validation accuracy of the proxy, %", title=title
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def _points(records: Sequence[Record]) -> tuple[list[float], list[float]]:
+    return [r.flops / 1e9 for r in records], [100 * (r.accuracy or 0) for r in records]
+
+
+def _staircase(records: Sequence[Record]) -> list[Record]:
+    """By FLOPs upwards, each more accurate than all before."""
+    steps: list[Record] = []
+    for record in sorted(records, key=lambda r: (r.flops, -(r.accuracy or 0))):
+        if not steps or (record.accuracy or 0) > (steps[-1].accuracy or 0):
+            steps.append(record)
+    return steps

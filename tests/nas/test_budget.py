@@ -1,0 +1,41 @@
+import pytest
+
+from nas.budget import Budget, broken, parse_budget, show
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "limit"),
+    [
+        ("2.5GFLOPs", "flops", 2.5e9),
+        ("300MFLOPs", "flops", 3e8),
+        ("300 mflops", "flops", 3e8),
+        ("12MParams", "params", 12e6),
+        ("470KParams", "params", 470e3),
+        ("1.2ms", "latency_ms", 1.2),
+        (".5ms", "latency_ms", 0.5),
+    ],
+)
+def test_budgets_as_people_write_them(text: str, metric: str, limit: float) -> None:
+    assert parse_budget(text) == Budget(metric, limit, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2.5GFLOP/s", "-1MFLOPs", "0FLOPs", "2.5", "GFLOPs", "2.5G", "1.2s", "3Mms", "nanGFLOPs", "1e999FLOPs", ""]
+)
+def test_anything_else_is_refused_with_what_was_received(text: str) -> None:
+    with pytest.raises(ValueError, match="such as") as error:
+        parse_budget(text)
+    assert repr(text) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_budget_is_an_upper_limit_that_may_be_met() -> None:
+    budgets = (parse_budget("100FLOPs"), parse_budget("5Params"))
+    assert broken(budgets, {"flops": 100, "params": 5}) == []
+    assert broken(budgets, {"flops": 101, "params": 5}) == [budgets[0]]
+
+
+def test_show() -> None:
+    assert show("flops", 2.5e9) == "2.5 GFLOPs"
+    assert show("params", 78_690) == "78.69 KParams"
+    assert show("latency_ms", 1.234) == "1.23 ms"

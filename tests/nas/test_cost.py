@@ -1,0 +1,88 @@
+"""The cost table against fvcore's count of whole networks: equal to the unit."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.cost.flops import count_flops, count_params
+from nas.cost.latency import time_models
+from nas.cost.table import CostTable, build_table, measured_latency
+from search_spaces import VANILLA, Space, list_spaces, load_space
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def table_of(tmp_path_factory: pytest.TempPathFactory):
+    """Space name → its cost table, from a cache that the module's tests share."""
+    cache = tmp_path_factory.mktemp("cache")
+    return lambda space: build_table(space, CPU, cache)
+
+
+def check_exact(space: Space, table: CostTable, seeds: range) -> None:
+    size = space.backbone.resolution
+    for seed in seeds:
+        rng = random.Random(seed)
+        architecture = space.architecture([rng.randrange(len(v.options)) for v in space.variables])
+        network = architecture.build()
+        costs = table.total(architecture)
+        assert costs["flops"] == count_flops(network, (1, 3, size, size))
+        assert costs["params"] == count_params(network)
+
+
+def test_sums_equal_fvcore_to_the_unit(table_of) -> None:
+    space = load_space("mixed_resnet20")
+    check_exact(space, table_of(space), range(6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_spaces())
+def test_sums_equal_fvcore_to_the_unit_in_every_space(name: str, table_of) -> None:
+    space = load_space(name)
+    check_exact(space, table_of(space), range(4))
+
+
+def test_vanilla_and_many_at_once(table_of) -> None:
+    space = load_space("mixed_resnet20")
+    table = table_of(space)
+    network = space.uniform(VANILLA)
+    assert table.total(network)["flops"] == count_flops(network.build(), (1, 3, 32, 32))
+    rng = np.random.default_rng(0)
+    indices = np.stack([rng.integers(len(v.options), size=200) for v in space.variables], axis=1)
+    for metric in ("flops", "params"):
+        one_by_one = [table.total(space.architecture(row))[metric] for row in indices.tolist()]
+        assert table.totals(space, metric, indices).tolist() == one_by_one
+
+
+def test_the_cache_is_read_and_a_damaged_one_is_measured_again(tmp_path: Path) -> None:
+    space = load_space("compconv_c0")
+    small = Space("small", load_space("mixed_resnet20").backbone, load_space("mixed_resnet20").variables[:2])
+    first = build_table(small, CPU, tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert build_table(small, CPU, tmp_path) == first  # latencies too: it was not measured again
+    file.write_text(file.read_text()[:100])
+    again = build_table(small, CPU, tmp_path)
+    assert {s: {c: v["flops"] for c, v in e.items()} for s, e in again.slots.items()} == {
+        s: {c: v["flops"] for c, v in e.items()} for s, e in first.slots.items()
+    }
+    assert space.backbone != small.backbone
+
+
+def test_latency_is_of_the_network_and_positive() -> None:
+    wide, narrow = torch.nn.Conv2d(64, 64, 3), torch.nn.Conv2d(4, 4, 1)
+    slow, _ = time_models([wide, torch.nn.Conv2d(64, 64, 3)], (64, 64, 64), CPU, 5)
+    fast, _ = time_models([narrow, torch.nn.Conv2d(4, 4, 1)], (4, 8, 8), CPU, 5)
+    assert slow.median_ms > fast.median_ms > 0
+    assert slow.spread_ms >= 0
+
+
+def test_whole_networks_are_timed_by_key() -> None:
+    space = load_space("mixed_resnet20")
+    networks = [space.uniform(VANILLA), space.architecture([1] * len(space.variables))]
+    found = measured_latency(networks, CPU, rounds=2)
+    assert set(found) == {n.key for n in networks}
+    assert all(v["latency_ms"] > 0 for v in found.values())
+    assert measured_latency([], CPU) == {}

@@ -1,0 +1,92 @@
+"""The contract of every sampler: inside the budget, nothing twice, the same seed the same proposals, learning."""
+
+import numpy as np
+import optuna
+import pytest
+
+from nas.feasible import Feasible, Limit
+from nas.front import DIRECTIONS
+from nas.samplers import SAMPLERS, ExhaustedError, WithinBudget, encoding
+from search_spaces import Space, load_space
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return load_space("mixed_resnet20")
+
+
+def costs(space: Space) -> list[np.ndarray]:
+    """Made-up additive costs: sampling does not care where they come from."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(10, 1000, len(v.options)).astype(float) for v in space.variables]
+
+
+def limit(space: Space, share: float) -> Limit:
+    free = Limit(costs(space), 0)
+    return Limit(free.costs, free.least + share * (free.most - free.least))
+
+
+def proposals(space: Space, name: str, budget: Limit, count: int, seed: int = 0) -> list[tuple[int, ...]]:
+    """Ask and tell with an accuracy that rises with cost, so that the budget is where the search wants to go."""
+    feasible = Feasible([len(v.options) for v in space.variables], [budget])
+    sampler = WithinBudget(SAMPLERS[name](seed, count), space, feasible, seed)
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    found = []
+    for _ in range(count):
+        trial = study.ask(sampler.distributions)
+        found.append(encoding.indices(space, trial.params))
+        total = float(budget.sums(np.array([found[-1]]))[0])
+        study.tell(trial, [total**0.5, total, total])
+    return found
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.5, 1.0])
+def test_every_proposal_is_within_the_budget_and_none_comes_twice(space: Space, name: str, share: float) -> None:
+    budget = limit(space, share)
+    found = proposals(space, name, budget, 40)
+    assert (budget.sums(np.array(found)) <= budget.limit).all()
+    assert len(set(found)) == 40
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_seed_gives_the_same_proposals(space: Space, name: str) -> None:
+    budget = limit(space, 0.3)
+    first = proposals(space, name, budget, 25, seed=3)
+    assert proposals(space, name, budget, 25, seed=3) == first
+    assert proposals(space, name, budget, 25, seed=4) != first
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_parameters_say_the_architecture(space: Space, name: str) -> None:
+    budget = limit(space, 0.3)
+    for found in proposals(space, name, budget, 5):
+        params = encoding.params(space, found, {})
+        assert set(params) == set(encoding.distributions(space))
+        assert encoding.indices(space, params) == found
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_an_exhausted_space_says_so(name: str) -> None:
+    space = load_space("compconv_c0")
+    feasible = Feasible([len(v.options) for v in space.variables], [])
+    sampler = WithinBudget(SAMPLERS[name](0, 10), space, feasible, 0)
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    for _ in range(space.size):
+        study.tell(study.ask(sampler.distributions), [0.5, 1, 1])
+    with pytest.raises(ExhaustedError, match="every architecture"):
+        study.ask(sampler.distributions)
+
+
+def test_a_proposal_within_the_budget_is_kept_and_one_outside_is_changed_little(space: Space) -> None:
+    budget = limit(space, 0.4)
+    feasible = Feasible([len(v.options) for v in space.variables], [budget])
+    sampler = WithinBudget(SAMPLERS["random"](0, 10), space, feasible, 0)
+    cheap = tuple(int(c.argmin()) for c in budget.costs)
+    assert sampler.propose(encoding.params(space, cheap, {})) == cheap
+    dear = tuple(int(c.argmax()) for c in budget.costs)
+    moved = sampler.propose(encoding.params(space, dear, {}))
+    assert sum(a == b for a, b in zip(moved, dear, strict=True)) >= len(dear) // 4
+    assert budget.sums(np.array([moved]))[0] > 0.8 * budget.limit
