@@ -27,9 +27,8 @@ def main(run: Path) -> int:
         ok = costs == {"flops": record.flops, "params": record.params} and not broken(budgets, costs)
         wrong += not ok
         print(f"{record.name} {record.key}: {costs['flops']} FLOPs, {costs['params']} params: {'ok' if ok else record}")
-    print(
-        f"{len(records)} architectures, {len({r.key for r in records})} distinct, {wrong} wrong; budgets: {asked['budget']}"
-    )
+    distinct = len({record.key for record in records})
+    print(f"{len(records)} architectures, {distinct} distinct, {wrong} wrong; budgets: {', '.join(asked['budget'])}")
     return 1 if wrong else 0
 
 

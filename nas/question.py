@@ -1,8 +1,8 @@
 """What a user asks of a search, checked: every mistake is one line that says what was wrong and what would be right."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 
@@ -87,20 +87,18 @@ def resolve_device(device: str, gpus_per_trial: float | None, address: str | Non
 
 
 def check_run(run: Path) -> None:
-    """ValueError if the run's folder exists, or could not be made: before anything is measured or trained."""
-    if run.exists():
-        raise ValueError(f"the run {str(run)!r} exists: choose another --name")
-    parent = run.parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"the results folder {str(run.parent)!r} can't be written")
+    """ValueError if the run's folder exists, or nothing can be written beside it: known before anything is measured."""
+    try:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=run.parent):
+            pass
+        if run.exists():
+            raise ValueError(f"the run {str(run)!r} exists: choose another --name")
+    except OSError as error:
+        raise ValueError(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
 
 
 def create_run(run: Path) -> None:
-    """Make the run's folder; ValueError if that fails."""
+    """Make the run's folder."""
     check_run(run)
-    try:
-        run.mkdir(parents=True)
-    except OSError as error:
-        raise ValueError(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
+    run.mkdir()
