@@ -38,16 +38,19 @@ class ProxyTraining:
         self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
         self.device = data.validation.labels.device
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        head = [p for m in self.model.modules() if isinstance(m, nn.Linear) for p in m.parameters()]
+        others = [p for p in self.model.parameters() if all(p is not q for q in head)]
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
+            [{"params": others}, {"params": head}],
             recipe.peak_lr,
             recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.momentum > 0,
             fused=True,
         )
+        peaks = [recipe.peak_lr, recipe.peak_lr * recipe.head_lr]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, recipe.peak_lr, recipe.steps, pct_start=recipe.warmup, cycle_momentum=False
+            self.optimizer, peaks, recipe.steps, pct_start=recipe.warmup, cycle_momentum=False
         )
 
     @property

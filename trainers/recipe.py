@@ -10,13 +10,16 @@ class Recipe:
     Args:
         epochs, images_per_epoch, batch: length of the training; ``images_per_epoch`` at most the data set's.
         peak_lr: the highest learning rate, after ``warmup`` (a fraction of all steps).
+        head_lr: the classifier's rate, as a share of the others': its features are not normalised, so that at the
+            full rate it oscillates, and the network learns nothing until the rate has fallen.
     """
 
     epochs: int = 8
     images_per_epoch: int = 1536
     batch: int = 32
     peak_lr: float = 0.3
-    warmup: float = 0.4
+    head_lr: float = 0.1
+    warmup: float = 0.2
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1

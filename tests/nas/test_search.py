@@ -1,0 +1,154 @@
+"""A search on real Ray: what diverges is recorded, what is killed goes on, the same question has the same answer."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from rich.console import Console
+
+from nas.budget import parse_budget
+from nas.cost.table import CostTable, build_table
+from nas.ledger import read_ledger
+from nas.question import Question, create_run
+from nas.search import Outcome, connected, feasible_set, search
+from search_spaces import Space, load_space
+from trainers.data import ImageData
+from trainers.data.digits_on_photos import load
+from trainers.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    """Three slots of ResNet-20: enough to search, quick to measure."""
+    whole = load_space("mixed_resnet20")
+    return Space("three", whole.backbone, whole.variables[:3])
+
+
+@pytest.fixture(scope="module")
+def table(space: Space) -> CostTable:
+    return build_table(space, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    data = load(None, 24)
+    return replace(data, validation=data.validation[:128], test=data.test[:128])
+
+
+def question(space: Space, output: Path, **changes: object) -> Question:
+    asked = Question(
+        space=space,
+        budgets=(parse_budget("39MFLOPs"),),
+        trials=3,
+        sampler="random",
+        dataset="digits_on_photos",
+        data_root=None,
+        recipe=Recipe(epochs=2, images_per_epoch=64),
+        seed=0,
+        proxy_width=0.25,
+        proxy_resolution=24,
+        device="cpu",
+        cpus_per_trial=1.0,
+        gpus_per_trial=0.0,
+        address=None,
+        output=output,
+        name="run",
+        references=False,
+    )
+    return replace(asked, **changes)
+
+
+def answer(asked: Question, table: CostTable, data: ImageData) -> Outcome:
+    create_run(asked.run)
+    with connected(asked) as cluster:
+        return search(asked, table, feasible_set(asked, table), data, cluster.at_once, Console(quiet=True))
+
+
+def test_one_seed_one_answer_and_nothing_is_left_of_tune(
+    space: Space, table: CostTable, data: ImageData, tmp_path: Path
+) -> None:
+    asked = question(space, tmp_path)
+    outcome = answer(asked, table, data)
+    again = answer(replace(asked, name="again"), table, data)
+    assert sorted((r.key, r.accuracy, r.test_accuracy) for r in outcome.candidates) == sorted(
+        (r.key, r.accuracy, r.test_accuracy) for r in again.candidates
+    )
+    assert len(outcome.candidates) == 3
+    assert not outcome.interrupted
+    assert [p.name for p in asked.run.iterdir()] == ["trials.jsonl"]
+    for r in read_ledger(asked.run / "trials.jsonl"):
+        assert r.flops <= 39e6
+        assert r.flops == table.total(r.built_architecture())["flops"]
+        assert len(r.accuracy_by_epoch) == len(r.loss_by_epoch) == 2
+        assert 0 < r.train_s <= r.ended - r.started + 0.1
+    assert not ray.is_initialized()
+    assert (Path.home() / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
+
+
+def test_references_are_trained_but_are_no_candidates(
+    space: Space, table: CostTable, data: ImageData, tmp_path: Path
+) -> None:
+    asked = question(space, tmp_path, trials=1, recipe=Recipe(epochs=1, images_per_epoch=32), references=True)
+    outcome = answer(asked, table, data)
+    assert len(outcome.candidates) == 1
+    assert {"vanilla", "SPConv α=1/2 g=2", "CompConv C0=128"} <= {r.name for r in outcome.references}
+    assert max(r.flops for r in outcome.references) > 39e6  # vanilla is above the budget
+    assert len(read_ledger(asked.run / "trials.jsonl")) == 1
+
+
+def test_trials_that_diverge_are_recorded_and_the_search_goes_on(
+    space: Space, table: CostTable, data: ImageData, tmp_path: Path
+) -> None:
+    asked = question(space, tmp_path, recipe=Recipe(epochs=2, images_per_epoch=64, peak_lr=1e30))
+    outcome = answer(asked, table, data)
+    assert [r.status for r in outcome.candidates] == ["failed"] * 3
+    assert all("the training loss of epoch" in r.reason for r in outcome.candidates)
+    assert len(read_ledger(asked.run / "trials.jsonl")) == 3
+
+
+def test_trials_that_break_are_recorded_with_their_traceback(
+    space: Space, table: CostTable, data: ImageData, tmp_path: Path
+) -> None:
+    broken = replace(data, mean=(0.0, 0.0))  # two channels' means for three channels
+    outcome = answer(question(space, tmp_path, trials=1), table, broken)
+    (record,) = outcome.candidates
+    assert record.status == "failed"
+    assert "Error" in record.reason
+    assert "Traceback" in record.traceback
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on_from_its_checkpoint(
+    space: Space, table: CostTable, data: ImageData, tmp_path: Path
+) -> None:
+    """SIGKILL of a trial's own process after its first checkpoint."""
+    asked = question(space, tmp_path, trials=2, recipe=Recipe(epochs=6, images_per_epoch=512))
+    killed = threading.Thread(target=kill_a_trial, args=(asked.run / "tune",))
+    killed.start()
+    outcome = answer(asked, table, data)
+    killed.join()
+    assert [r.status for r in outcome.candidates] == ["finished"] * 2
+    assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
+    undisturbed = answer(replace(asked, name="undisturbed"), table, data)
+    assert {r.key: r.accuracy for r in outcome.candidates} == {r.key: r.accuracy for r in undisturbed.candidates}
+
+
+def kill_a_trial(folder: Path) -> None:
+    """End one trial process of this search, by its id, once a checkpoint is there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(folder.glob("*/checkpoint_*")):
+        time.sleep(0.2)
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    raylets = {line.split()[0] for line in listed.splitlines() if "raylet" in line and str(os.getpid()) in line}
+    for line in listed.splitlines():
+        pid, parent, command = line.split(None, 2)
+        if "ray::" in command and ".train" in command and (parent in raylets or not raylets):
+            os.kill(int(pid), signal.SIGKILL)
+            return
