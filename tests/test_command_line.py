@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from nas.command_line import main
@@ -64,6 +65,14 @@ def test_bad_input_is_one_line_and_status_2(
     assert says in error
     assert error.count("\n") == 1
     assert not list(Path("results").glob("[!.]*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("arguments", [["--gpus-per-trial", "1"], ["--device", "cuda"]])
+def test_a_gpu_that_is_not_there_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    status, error = run(*arguments, capsys=capsys)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "this machine has no GPU that torch can use" in error
 
 
 def test_a_wrong_space_yaml_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

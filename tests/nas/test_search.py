@@ -3,8 +3,8 @@
 import os
 import signal
 import subprocess
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,10 +130,10 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(
 ) -> None:
     """SIGKILL of a trial's own process after its first checkpoint."""
     asked = question(space, tmp_path, trials=2, recipe=Recipe(epochs=6, images_per_epoch=512))
-    killed = threading.Thread(target=kill_a_trial, args=(asked.run / "tune",))
-    killed.start()
-    outcome = answer(asked, table, data)
-    killed.join()
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_a_trial, asked.run / "tune")
+        outcome = answer(asked, table, data)
+    assert killed.result() is None
     assert [r.status for r in outcome.candidates] == ["finished"] * 2
     assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
     undisturbed = answer(replace(asked, name="undisturbed"), table, data)
@@ -146,9 +146,10 @@ def kill_a_trial(folder: Path) -> None:
     while time.monotonic() < deadline and not list(folder.glob("*/checkpoint_*")):
         time.sleep(0.2)
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    raylets = {line.split()[0] for line in listed.splitlines() if "raylet" in line and str(os.getpid()) in line}
-    for line in listed.splitlines():
-        pid, parent, command = line.split(None, 2)
-        if "ray::" in command and ".train" in command and (parent in raylets or not raylets):
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    parent_of = {pid: parent for pid, parent, _ in rows}
+    for pid, parent, command in rows:
+        if "ray::" in command and ".train" in command and parent_of.get(parent) == str(os.getpid()):
             os.kill(int(pid), signal.SIGKILL)
             return
+    raise AssertionError("no trial process was found")
