@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from search_spaces.checks import BadInput
+
 PREFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 UNITS = {"FLOPs": "flops", "Params": "params", "ms": "latency_ms"}
 EXAMPLES = "2.5GFLOPs, 300MFLOPs, 12MParams or 1.2ms"
@@ -26,14 +28,14 @@ def parse_budget(text: str) -> Budget:
     """``2.5GFLOPs`` → at most 2.5e9 multiply-adds. ValueError on anything that isn't a positive number with a unit."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([KMGT]?)(FLOPs|Params|ms)\s*", text, re.IGNORECASE)
     if match is None:
-        raise ValueError(f"a budget is a number above 0 with its unit, such as {EXAMPLES}; got {text!r}")
+        raise BadInput(f"a budget is a number above 0 with its unit, such as {EXAMPLES}; got {text!r}")
     value, prefix, unit = match.groups()
     metric = {name.lower(): metric for name, metric in UNITS.items()}[unit.lower()]
     if metric == "latency_ms" and prefix:
-        raise ValueError(f"a latency budget is in ms, such as 1.2ms; got {text!r}")
+        raise BadInput(f"a latency budget is in ms, such as 1.2ms; got {text!r}")
     limit = float(value) * PREFIXES[prefix.upper()]
     if not 0 < limit < math.inf:
-        raise ValueError(f"a budget must be above 0, such as {EXAMPLES}; got {text!r}")
+        raise BadInput(f"a budget must be above 0, such as {EXAMPLES}; got {text!r}")
     return Budget(metric, limit, text.strip())
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError
+
+from search_spaces.checks import BadInput
 
 PACKAGES = ("nas", "search_spaces", "trainers")
 
@@ -29,6 +32,10 @@ def cluster(address: str | None, cpus_per_trial: float, gpus_per_trial: float) -
     Raises:
         ValueError: no cluster answers at ``address``, or it can't hold even one trial.
     """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        raise BadInput(
+            f"RAY_AUTH_MODE must be token, got {os.environ['RAY_AUTH_MODE']!r}: searches run authenticated only"
+        )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its box of settings; the lines that we print say more
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -50,7 +57,11 @@ def _login(url: str | None) -> str:
 
 def _start() -> ray._private.worker.BaseContext:
     return ray.init(
-        include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR
+        address="local",
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
     )
 
 
@@ -62,8 +73,8 @@ def _join(address: str) -> ray._private.worker.BaseContext:
         return ray.init(
             address=address, runtime_env={"py_modules": modules}, log_to_driver=False, logging_level=logging.ERROR
         )
-    except ConnectionError as error:
-        raise ValueError(f"--address {address}: no Ray cluster answers there: {' '.join(str(error).split())}") from None
+    except (ConnectionError, AuthenticationError, ValueError) as error:
+        raise BadInput(f"--address {address}: can't be joined: {' '.join(str(error).split())}") from None
 
 
 def _trials_at_once(cpus_per_trial: float, gpus_per_trial: float) -> int:
@@ -76,7 +87,7 @@ def _trials_at_once(cpus_per_trial: float, gpus_per_trial: float) -> int:
     wanted = {"CPU": cpus_per_trial, "GPU": gpus_per_trial}
     for resource, amount in wanted.items():
         if amount > have.get(resource, 0):
-            raise ValueError(
+            raise BadInput(
                 f"a trial wants {amount:g} {resource}, and Ray has {have.get(resource, 0):g}: "
                 f"lower --{resource.lower()}s-per-trial or join a larger cluster"
             )

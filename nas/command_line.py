@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 import torch
 from rich.console import Console
 
+from search_spaces.checks import BadInput
 from trainers.data import DATASETS
 from trainers.recipe import Recipe
 
@@ -18,15 +19,16 @@ from .budget import EXAMPLES
 from .cluster import Cluster
 from .cost.table import CostTable, build_table
 from .describe import print_dry_run, print_spaces
-from .export import export, final_latencies, print_results, write_question
-from .front import pareto_front
+from .export import export, final_latencies, print_results, to_be_timed, write_question
+from .ledger import ledger_if_any
 from .picture import draw
 from .question import DEFAULT_TRIALS, Question, check_run, create_run, resolve_device, resolve_space
 from .samplers import SAMPLERS
-from .search import Outcome, cache_folder, connected, device_for_costs, feasible_set, load_data, search, within
+from .search import Outcome, cache_folder, connected, device_for_costs, feasible_set, fitted, load_data, search, within
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+NOTHING_FOUND = 1
 SIGN_OF_LIFE_S = 5.0
 T = TypeVar("T")
 
@@ -38,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; returns the exit status: 0, 2 on bad input, 130 after Ctrl-C."""
+    """Run the command; returns the exit status: 0, 1 without a result, 2 on bad input, 130 after Ctrl-C."""
     parsed = _parser().parse_args(_with_negative_values(arguments))
     console = Console()
     try:
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(1)
         return _answer(_or_exit(lambda: _question(parsed)), parsed.dry_run, console)
     except KeyboardInterrupt:
-        console.print("interrupted before the first trial ended: nothing is lost, nothing is left")
+        console.print("interrupted: trials that had ended are in the run's ledger")
         return INTERRUPTED
 
 
@@ -57,19 +59,26 @@ def _answer(question: Question, dry_run: bool, console: Console) -> int:
     device = device_for_costs(question)
     if not dry_run:
         _or_exit(lambda: check_run(question.run))
-    console.print(f"{question.space.name} within {within(question.budgets)}: run {question.run}", highlight=False)
+    console.print(
+        f"{question.space.name} within {within(question.budgets)}: run {question.run}", highlight=False, soft_wrap=True
+    )
     data = _or_exit(lambda: load_data(question))
+    question = fitted(question, data)
     table = _measured(question, device, console)
     feasible = _or_exit(lambda: feasible_set(question, table))
     if dry_run:
-        print_dry_run(console, question, table, feasible)
+        print_dry_run(console, question, table, feasible, data)
         return 0
     with ExitStack() as stack:
         cluster: Cluster = _or_exit(lambda: stack.enter_context(connected(question)))
-        console.print(cluster.login, highlight=False)
+        console.print(cluster.login, highlight=False, soft_wrap=True)
         _or_exit(lambda: create_run(question.run))
         write_question(question, device, cluster.at_once)
-        outcome = search(question, table, feasible, data, cluster.at_once, console)
+        try:
+            outcome = search(question, table, feasible, data, cluster.at_once, console)
+        except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
+            export(question, ledger_if_any(question.run / "trials.jsonl"), device, {})
+            raise
     return _report(question, outcome, table, device, console)
 
 
@@ -91,23 +100,28 @@ def _measured(question: Question, device: torch.device, console: Console) -> Cos
 def _report(question: Question, outcome: Outcome, table: CostTable, device: torch.device, console: Console) -> int:
     """Export what there is and print it."""
     candidates, beside = outcome.candidates, outcome.references
-    latencies = {} if outcome.interrupted else final_latencies([*pareto_front(candidates), *beside], device)
+    export(question, candidates, device, {})  # first of all, whatever happens to the measurement
+    latencies = {} if outcome.interrupted else final_latencies(to_be_timed(question, candidates, beside), device)
     best = export(question, candidates, device, latencies)
     draw(question.run / "pareto.png", question.name, question.budgets, candidates, beside)
     print_results(console, question.budgets, candidates, beside, best, latencies)
-    console.print(outcome.summary(), highlight=False)
+    console.print(outcome.summary(), highlight=False, soft_wrap=True)
     if best is None:
         console.print("no candidate finished within every budget: there is no best.yaml")
     else:
-        console.print(f"best: {question.run / 'best.yaml'}; the front: {question.run / 'front'}", highlight=False)
-    return INTERRUPTED if outcome.interrupted else 0
+        console.print(
+            f"best: {question.run / 'best.yaml'}; the front: {question.run / 'front'}", highlight=False, soft_wrap=True
+        )
+    if outcome.interrupted:
+        return INTERRUPTED
+    return 0 if best else NOTHING_FOUND
 
 
 def _or_exit(step: Callable[[], T]) -> T:
-    """What ``step`` returns; a ValueError, which is the user's to mend, ends the program in one line."""
+    """What ``step`` returns; bad input ends the program in one line, any other error keeps its traceback."""
     try:
         return step()
-    except ValueError as error:
+    except BadInput as error:
         raise SystemExit(_say(str(error))) from None
 
 

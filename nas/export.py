@@ -57,14 +57,15 @@ def export(
     ``latencies`` are whole networks' measured ones, by architecture key; where one breaks a latency budget that the sum
     of its layers keeps, its architecture can't be the best.
     """
-    front = pareto_front(candidates)
     (question.run / "front").mkdir(exist_ok=True)
-    best = next((r for r in front if not broken(question.budgets, costs_of(r, latencies))), None)
-    for i, record in enumerate(front):
+    for i, record in enumerate(pareto_front(candidates)):
         document = document_of(question, record, device, latencies)
         _dump(question.run / "front" / f"{i:02d}-{record.key}.yaml", document)
-        if record is best:
-            _dump(question.run / "best.yaml", document)
+    finished = sorted((r for r in candidates if r.status == "finished"), key=lambda r: (-(r.accuracy or 0), r.flops))
+    best = next((r for r in finished if not broken(question.budgets, costs_of(r, latencies))), None)
+    (question.run / "best.yaml").unlink(missing_ok=True)
+    if best is not None:
+        _dump(question.run / "best.yaml", document_of(question, best, device, latencies))
     return best
 
 
@@ -108,6 +109,12 @@ def document_of(question: Question, record: Record, device: torch.device, latenc
             **_provenance(device),
         },
     }
+
+
+def to_be_timed(question: Question, candidates: Sequence[Record], references: Sequence[Record]) -> list[Record]:
+    """The front and the references; all candidates where a latency budget must be kept."""
+    limited = any(b.metric == "latency_ms" for b in question.budgets)
+    return [r for r in (*(candidates if limited else pareto_front(candidates)), *references) if r.status == "finished"]
 
 
 def final_latencies(records: Sequence[Record], device: torch.device) -> Latencies:

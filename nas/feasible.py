@@ -25,6 +25,9 @@ PILOT = 512
 TOLERANCE = 1e-6
 FAR = 1e6  # an excess that no budget allows, however small its share of the combination
 ENUMERABLE = 20_000
+NODES = 500_000
+SOLVER_S = 5.0
+GRID = 8
 
 Weights = Sequence[NDArray[np.float64]]
 Indices = tuple[int, ...]
@@ -110,16 +113,21 @@ class Feasible:
         one_each = np.zeros((len(self.sizes), total))
         for i, (a, b) in enumerate(itertools.pairwise(starts)):
             one_each[i, a:b] = 1
-        constraints = [LinearConstraint(one_each, 1, 1)]
-        for limit in self.limits:
-            scaled = np.minimum(np.concatenate(limit.excess()), 2.0)[None]
-            constraints.append(LinearConstraint(scaled, -np.inf, 1 - TOLERANCE if limit.limit > limit.least else 0))
         loss = -np.log(np.maximum(np.concatenate(list(weights)), 1e-300))
-        solution = milp(loss, constraints=constraints, integrality=np.ones(total), bounds=Bounds(0, 1))
-        if solution.x is None:
-            return None
-        chosen = [int(np.argmax(solution.x[a:b])) for a, b in itertools.pairwise(starts)]
-        return tuple(chosen) if self.keeps(np.array([chosen]))[0] else None
+        for tolerance in (0, TOLERANCE):  # the solver's own tolerance may let a limit be broken by a hair
+            constraints = [LinearConstraint(one_each, 1, 1)]
+            for limit in self.limits:
+                scaled = np.minimum(np.concatenate(limit.excess()), 2.0)[None]
+                constraints.append(LinearConstraint(scaled, -np.inf, 1 - tolerance if limit.limit > limit.least else 0))
+            options = {"time_limit": SOLVER_S}
+            solution = milp(
+                loss, constraints=constraints, integrality=np.ones(total), bounds=Bounds(0, 1), options=options
+            )
+            if solution.x is not None:
+                chosen = [int(np.argmax(solution.x[a:b])) for a, b in itertools.pairwise(starts)]
+                if self.keeps(np.array([chosen]))[0]:
+                    return tuple(chosen)
+        return None
 
     def log10_size(self) -> float:
         """The number of architectures within all budgets, as a power of ten (estimated, a few per cent)."""
@@ -174,6 +182,7 @@ class Feasible:
 
     def _enumerate(self) -> Iterator[Indices]:
         """All architectures within all budgets, depth first; a branch ends where even its cheapest rest is too much."""
+        visited = itertools.count()
         tails = [np.cumsum([0.0, *(float(c.min()) for c in reversed(limit.costs))])[::-1] for limit in self.limits]
 
         def extend(prefix: Indices, spent: tuple[float, ...]) -> Iterator[Indices]:
@@ -182,6 +191,8 @@ class Feasible:
                 yield prefix
                 return
             for option in range(self.sizes[i]):
+                if next(visited) > NODES:
+                    return
                 total = tuple(s + float(lim.costs[i][option]) for s, lim in zip(spent, self.limits, strict=True))
                 if all(t + tail[i + 1] <= lim.limit for t, tail, lim in zip(total, tails, self.limits, strict=True)):
                     yield from extend((*prefix, option), total)
@@ -201,6 +212,6 @@ def _add_variable(
 
 
 def _simplex(dimensions: int) -> list[tuple[float, ...]]:
-    """Convex weights on a grid of quarters."""
-    grid = itertools.product(range(5), repeat=dimensions)
-    return [tuple(i / 4 for i in point) for point in grid if sum(point) == 4]
+    """Convex weights on a grid of eighths."""
+    grid = itertools.product(range(GRID + 1), repeat=dimensions)
+    return [tuple(i / GRID for i in point) for point in grid if sum(point) == GRID]

@@ -16,7 +16,8 @@ class Record:
 
     ``accuracy`` (validation, the search's objective) and ``test_accuracy`` (for reports) are the proxy's, in [0, 1];
     ``flops``, ``params`` and ``latency_ms`` the target's. ``started`` and ``ended`` are Unix times; ``train_s`` is the
-    time within that was spent in training and scoring.
+    time within that was spent in training and scoring. ``accuracy_by_epoch`` is on an eighth of the validation split,
+    but for the last epoch's.
     """
 
     trial: str
@@ -63,6 +64,11 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         self.records.append(record)
+
+
+def ledger_if_any(path: Path) -> list[Record]:
+    """The records of a run whose first trial may not have ended yet."""
+    return read_ledger(path) if path.exists() else []
 
 
 def read_ledger(path: Path) -> list[Record]:

@@ -20,7 +20,7 @@ def draw(
     axes.scatter(*_points(finished), s=22, color="#9ecae1", label="candidates")
     axes.scatter(*_points(pareto_front(finished)), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
     axes.plot(*_points(_staircase(finished)), color="#08519c", linewidth=1)
-    trained = [r for r in references if r.accuracy is not None]
+    trained = [r for r in references if r.accuracy is not None and r.status == "finished"]
     axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="papers' uniform settings")
     for r in trained:
         x, y = r.flops / 1e9, 100 * (r.accuracy or 0)

@@ -63,7 +63,7 @@ class Watch(Callback):
             f"{show('flops', record.flops)}, {show('params', record.params)}, {show('latency_ms', record.latency_ms)}"
         )
         if record.status == "failed":
-            self._print(f"[red]{record.name}: failed: {record.reason}[/red]")
+            self._print(f"{record.name}: failed: {record.reason}")
             return
         assert record.accuracy is not None
         self.best = max(self.best, record.accuracy)
@@ -77,5 +77,5 @@ class Watch(Callback):
             self._print(f"  running: {text}")
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.last_line = time.monotonic()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial, TrialState, create_trial
 from ray.tune.search import Searcher
 
 from search_spaces import Architecture, Space
@@ -31,8 +31,9 @@ REPORTED = (
 class Proposer(Searcher):
     """First the references, then ``trials`` candidates within the budgets.
 
-    References (vanilla, the papers' settings) have a ledger of their own and are unknown to the sampler: they may be
-    above the budget.
+    References (vanilla, the papers' settings) have a ledger of their own, since they may be above the budget. One that
+    is within it and in the space is a candidate as well: it stands in both ledgers, the sampler learns from it, and it
+    is not trained again.
     """
 
     def __init__(
@@ -50,6 +51,10 @@ class Proposer(Searcher):
         self.space, self.table, self.study, self.trials, self.seed = space, table, study, trials, seed
         self.ledger, self.reference_ledger = ledger, reference_ledger
         self.waiting = dict(references)
+        assert isinstance(study.sampler, WithinBudget)
+        self.sampler = study.sampler
+        self.also_candidates = {a.key: i for a in references.values() if (i := self.sampler.admissible(a)) is not None}
+        self.sampler.taken.update(self.also_candidates.values())
         self.open: dict[str, tuple[Architecture, Trial | None, str]] = {}
         self.asked = 0
         self.exhausted = False
@@ -69,9 +74,8 @@ class Proposer(Searcher):
         return {"architecture": architecture.to_dict(), "name": name}
 
     def _ask(self) -> Trial | None:
-        assert isinstance(self.study.sampler, WithinBudget)
         try:
-            trial = self.study.ask(self.study.sampler.distributions)
+            trial = self.study.ask(self.sampler.distributions)
         except ExhaustedError:
             self.exhausted = True
             return None
@@ -121,9 +125,21 @@ class Proposer(Searcher):
             reason=reason,
             traceback=traceback,
         )
-        (self.reference_ledger if asked is None else self.ledger).append(record)
-        if asked is not None:
+        if asked is None:
+            self.reference_ledger.append(record)
+            if record.key in self.also_candidates:
+                self.ledger.append(record)
+                self._teach(record)
+        else:
+            self.ledger.append(record)
             self._tell(asked, record)
+
+    def _teach(self, record: Record) -> None:
+        """A trial that Optuna did not ask for."""
+        if record.status == "finished":
+            params = encoding.params(self.space, self.also_candidates[record.key], {})
+            trial = create_trial(params=params, distributions=self.sampler.distributions, values=values(record))
+            self.study.add_trial(trial)
 
     def _tell(self, trial: Trial, record: Record) -> None:
         if record.status == "failed":

@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 import torch
 
 from search_spaces import Space, load_space
-from search_spaces.checks import require_known
+from search_spaces.checks import BadInput, require_known
 from trainers.data import DATASETS
 from trainers.recipe import Recipe
 
@@ -44,18 +44,20 @@ class Question:
         require_known("sampler", self.sampler, SAMPLERS)
         require_known("data set", self.dataset, DATASETS)
         if self.trials < 1:
-            raise ValueError(f"--trials must be at least 1, got {self.trials}")
+            raise BadInput(f"--trials must be at least 1, got {self.trials}")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"--seed must be at least 0 and below 2^32, got {self.seed}")
         if not 0 < self.proxy_width <= 1:
-            raise ValueError(f"--proxy-width must be in (0, 1], got {self.proxy_width}")
+            raise BadInput(f"--proxy-width must be in (0, 1], got {self.proxy_width}")
         if self.proxy_resolution < 16:
-            raise ValueError(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
+            raise BadInput(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
         if self.cpus_per_trial <= 0 or self.gpus_per_trial < 0:
-            raise ValueError(
+            raise BadInput(
                 f"--cpus-per-trial must be above 0 and --gpus-per-trial at least 0, "
                 f"got {self.cpus_per_trial} and {self.gpus_per_trial}"
             )
         if self.name in (".", "..") or Path(self.name).name != self.name:
-            raise ValueError(f"--name must be a plain folder name, got {self.name!r}")
+            raise BadInput(f"--name must be a plain folder name, got {self.name!r}")
 
     @property
     def run(self) -> Path:
@@ -74,15 +76,15 @@ def resolve_device(device: str, gpus_per_trial: float | None, address: str | Non
     if device == "auto":
         device = "cuda" if (here and gpus_per_trial != 0) or (gpus_per_trial and address) else "cpu"
         if gpus_per_trial and not here and not address:
-            raise ValueError(
+            raise BadInput(
                 f"--gpus-per-trial {gpus_per_trial:g}: this machine has no GPU that torch can use; leave it out"
             )
     if device == "cuda" and not here and not address:
-        raise ValueError("--device cuda: this machine has no GPU that torch can use; use --device cpu or auto")
+        raise BadInput("--device cuda: this machine has no GPU that torch can use; use --device cpu or auto")
     if device == "cpu" and gpus_per_trial:
-        raise ValueError(f"--gpus-per-trial {gpus_per_trial:g} goes with --device cuda, got --device cpu")
+        raise BadInput(f"--gpus-per-trial {gpus_per_trial:g} goes with --device cuda, got --device cpu")
     if device == "cuda" and gpus_per_trial == 0:
-        raise ValueError("--device cuda needs --gpus-per-trial above 0, got 0")
+        raise BadInput("--device cuda needs --gpus-per-trial above 0, got 0")
     return device, (0.0 if device == "cpu" else gpus_per_trial or DEFAULT_GPU_SHARE)
 
 
@@ -93,9 +95,9 @@ def check_run(run: Path) -> None:
         with TemporaryFile(dir=run.parent):
             pass
         if run.exists():
-            raise ValueError(f"the run {str(run)!r} exists: choose another --name")
+            raise BadInput(f"the run {str(run)!r} exists: choose another --name")
     except OSError as error:
-        raise ValueError(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
+        raise BadInput(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
 
 
 def create_run(run: Path) -> None:

@@ -10,9 +10,9 @@ PAPER_SETTINGS = {
 
 def references(space: Space) -> dict[str, Architecture]:
     """Name → architecture: vanilla, and each setting of the papers that the space has choices for."""
-    found = {"vanilla": space.uniform(VANILLA)}
-    for name, choice in PAPER_SETTINGS.items():
-        architecture = space.uniform(choice)
-        if any(c != VANILLA for _, c in architecture.layers):
-            found[name] = architecture
-    return found
+    named = {"vanilla": space.uniform(VANILLA)}
+    named.update({name: space.uniform(choice) for name, choice in PAPER_SETTINGS.items()})
+    distinct: dict[str, str] = {}
+    for name, architecture in named.items():
+        distinct.setdefault(architecture.key, name)  # a setting that changes nothing is the vanilla network again
+    return {name: named[name] for name in distinct.values()}

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -12,6 +12,7 @@ import torch
 from ray import tune
 from rich.console import Console
 
+from search_spaces.checks import BadInput
 from trainers.data import DATASETS, ImageData
 
 from .budget import Budget, show
@@ -69,7 +70,7 @@ def feasible_set(question: Question, table: CostTable) -> Feasible:
     limits = {b: Limit(table.options(space, b.metric), b.limit - table.rest[b.metric]) for b in question.budgets}
     for budget, limit in limits.items():
         if limit.limit < limit.least:
-            raise ValueError(
+            raise BadInput(
                 f"no architecture of {space.name} meets the budget {budget}: it reaches "
                 f"{reachable(table, budget.metric, limit)}"
             )
@@ -78,7 +79,7 @@ def feasible_set(question: Question, table: CostTable) -> Feasible:
     except ValueError:
         ranges = "; ".join(reachable(table, budget.metric, limit) for budget, limit in limits.items())
         names = " and ".join(str(budget) for budget in limits)
-        raise ValueError(
+        raise BadInput(
             f"no architecture of {space.name} meets the budgets {names} together, alone it reaches {ranges}"
         ) from None
 
@@ -94,6 +95,12 @@ def reachable(table: CostTable, metric: str, limit: Limit) -> str:
 def load_data(question: Question) -> ImageData:
     """The data set at the proxy's resolution; ValueError if it can't be had."""
     return DATASETS[question.dataset](question.data_root, question.proxy_resolution)
+
+
+def fitted(question: Question, data: ImageData) -> Question:
+    """The question with epochs no longer than the data set, so that the rate's schedule ends with the training."""
+    images = min(question.recipe.images_per_epoch, len(data.train))
+    return replace(question, recipe=replace(question.recipe, images_per_epoch=images))
 
 
 def connected(question: Question) -> AbstractContextManager[Cluster]:

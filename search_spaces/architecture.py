@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from .backbones import BACKBONES
-from .checks import require_known
+from .checks import BadInput, require_known
 from .convert import VANILLA, Choice, convert, find_slots
 
 SECTIONS = ("space", "backbone", "layers", "metrics", "budget", "training", "provenance")
@@ -29,19 +29,19 @@ class Backbone:
     def __post_init__(self) -> None:
         require_known("backbone", self.name, BACKBONES)
         if min(self.classes, self.resolution, self.width) <= 0:
-            raise ValueError(f"a backbone's classes, resolution and width must be above 0, got {self}")
+            raise BadInput(f"a backbone's classes, resolution and width must be above 0, got {self}")
 
     @classmethod
     def from_dict(cls, entry: object) -> "Backbone":
         """Missing entries other than ``name`` are refused, unknown ones too."""
         if not isinstance(entry, Mapping) or not {"name", "classes", "resolution"} <= set(entry):
-            raise ValueError(f"backbone needs name, classes and resolution, got {entry!r}")
+            raise BadInput(f"backbone needs name, classes and resolution, got {entry!r}")
         for key in entry:
             require_known("key in backbone", key, cls.__dataclass_fields__)
         kinds_of: dict[str, tuple[type, ...]] = {"classes": (int,), "resolution": (int,), "width": (int, float)}
         for key, kinds in kinds_of.items():
-            if key in entry and not isinstance(entry[key], kinds):
-                raise ValueError(f"backbone: {key} must be a number, got {entry[key]!r}")
+            if key in entry and (isinstance(entry[key], bool) or not isinstance(entry[key], kinds)):
+                raise BadInput(f"backbone: {key} must be a number, got {entry[key]!r}")
         return cls(**entry)
 
     def build(self) -> nn.Module:
@@ -74,16 +74,18 @@ class Architecture:
     def from_dict(cls, document: object) -> "Architecture":
         """From the sections of an architecture YAML; a ValueError says which entry is wrong."""
         if not isinstance(document, Mapping) or not {"backbone", "layers"} <= set(document):
-            raise ValueError("an architecture needs the sections 'backbone' and 'layers'")
+            raise BadInput("an architecture needs the sections 'backbone' and 'layers'")
         for key in document:
             require_known("section of an architecture", key, SECTIONS)
         if not isinstance(document["layers"], Mapping):
-            raise ValueError(f"'layers' maps each slot to a choice, got {document['layers']!r}")
+            raise BadInput(f"'layers' maps each slot to a choice, got {document['layers']!r}")
         backbone = Backbone.from_dict(document["backbone"])
-        architecture = cls(backbone, tuple((s, Choice.from_dict(c)) for s, c in document["layers"].items()))
+        choices = {slot: Choice.from_dict(c) for slot, c in document["layers"].items()}
         with torch.device("meta"):
-            architecture.build()  # names and sizes are wrong here or never
-        return architecture
+            network = backbone.build()
+            slots = find_slots(network)
+            convert(network, choices)  # names and sizes are wrong here or never
+        return cls(backbone, tuple((name, choice.resolved(slots[name])) for name, choice in choices.items()))
 
 
 def proxy_of(
@@ -95,7 +97,7 @@ def proxy_of(
     choice, the operator's ``stand_in`` names the nearest: SPConv takes the largest group count below that divides the
     channels, CompConv the deepest recursion that they hold. At ``width`` 1 nothing is substituted.
     """
-    backbone = replace(target.backbone, width=width, resolution=resolution, classes=classes)
+    backbone = replace(target.backbone, width=target.backbone.width * width, resolution=resolution, classes=classes)
     with torch.device("meta"):
         slots = find_slots(backbone.build())
     layers = tuple((name, choice.stand_in(slots[name])) for name, choice in target.layers)
@@ -107,14 +109,14 @@ def load_architecture(path: str | Path) -> Architecture:
     """Read an architecture YAML, such as ``results/RUN/best.yaml``; a ValueError says why it can't be built."""
     try:
         document = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(f"{path}: can't be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: can't be read: {error}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
     try:
         return Architecture.from_dict(document)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise BadInput(f"{path}: {error}") from None
 
 
 def build(path: str | Path) -> nn.Module:

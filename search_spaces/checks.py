@@ -1,8 +1,13 @@
 """Checks of what a person wrote: each failure is one clear line."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from fractions import Fraction
+
+
+class BadInput(ValueError):
+    """What a person wrote is wrong; the message is one line: the rule, what was received, what would be right."""
 
 
 def number(name: str, value: object) -> float:
@@ -10,10 +15,10 @@ def number(name: str, value: object) -> float:
     try:
         if isinstance(value, str):
             value = Fraction(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)) or not math.isfinite(value):
             raise ValueError
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{name} must be a number or a fraction such as 1/4, got {value!r}") from None
+        raise BadInput(f"{name} must be a number or a fraction such as 1/4, got {value!r}") from None
     return int(value) if value == int(value) else float(value)
 
 
@@ -24,4 +29,4 @@ def require_known(what: str, name: str, known: Iterable[str]) -> None:
         return
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {what} {name!r}: {hint}known: {', '.join(sorted(names)) or 'none'}")
+    raise BadInput(f"unknown {what} {name!r}: {hint}known: {', '.join(sorted(names)) or 'none'}")

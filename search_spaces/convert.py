@@ -76,6 +76,11 @@ class Choice:
         except ValueError as error:
             raise ValueError(f"slot {slot.name!r}: {error}") from None
 
+    def resolved(self, slot: Slot) -> "Choice":
+        """Every hyper-parameter written out; CompConv's depth 0 is the vanilla convolution."""
+        choice = Choice.of(self.operator, **OPERATORS[self.operator].resolved(slot.in_channels, **dict(self.params)))
+        return VANILLA if choice == Choice.of("compconv", depth=0) else choice
+
     def stand_in(self, slot: Slot) -> "Choice":
         """The nearest choice that the slot's channels can hold; this one where they can."""
         params = OPERATORS[self.operator].stand_in(slot.in_channels, slot.out_channels, **dict(self.params))

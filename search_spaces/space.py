@@ -12,9 +12,8 @@ import torch
 import yaml
 
 from .architecture import Architecture, Backbone
-from .checks import number, require_known
+from .checks import BadInput, number, require_known
 from .convert import VANILLA, Choice, Slot, find_slots
-from .operators.compconv import adaptive_depth
 
 FOLDER = Path(__file__).parent / "spaces"
 KEYS = ("description", "backbone", "per", "exclude", "choices")
@@ -64,6 +63,16 @@ class Space:
             chosen.update(zip(variable.slots, variable.options[index].choices, strict=True))
         return Architecture(self.backbone, tuple((slot, chosen[slot]) for slot in self.slots))
 
+    def indices(self, architecture: Architecture) -> tuple[int, ...] | None:
+        """The option indices that say ``architecture``, or ``None`` if it is not in the space."""
+        layers = dict(architecture.layers)
+        found = []
+        for variable in self.variables:
+            wanted = tuple(layers.get(slot, VANILLA) for slot in variable.slots)
+            matching = [i for i, option in enumerate(variable.options) if option.choices == wanted]
+            found += matching[:1]
+        return tuple(found) if len(found) == len(self.variables) else None
+
     def uniform(self, asked: Choice) -> Architecture:
         """The papers' way: one setting wherever the space allows it; the other slots stay vanilla."""
         allowed = {
@@ -96,29 +105,34 @@ def load_space(name_or_path: str) -> Space:
         path = FOLDER / f"{name_or_path}.yaml"
     try:
         document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ValueError(f"space {path}: can't be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"space {path}: can't be read: {error}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"space {path}: is no YAML: {' '.join(str(error).split())}") from None
+        raise BadInput(f"space {path}: is no YAML: {' '.join(str(error).split())}") from None
     try:
         return _parse(path.stem, document)
     except ValueError as error:
-        raise ValueError(f"space {path}: {error}") from None
+        raise BadInput(f"space {path}: {error}") from None
 
 
 def _parse(name: str, document: object) -> Space:
     if not isinstance(document, Mapping):
-        raise ValueError(f"must be a mapping with the keys {', '.join(KEYS)}")
+        raise BadInput(f"must be a mapping with the keys {', '.join(KEYS)}")
     for key in document:
         require_known("key", key, KEYS)
     for key in ("backbone", "choices"):
         if key not in document:
-            raise ValueError(f"the key {key!r} is missing")
+            raise BadInput(f"the key {key!r} is missing")
+    if not isinstance(document["choices"], list):
+        raise BadInput(f"'choices' must be a list, got {document['choices']!r}")
+    excluded = document.get("exclude", [])
+    if not isinstance(excluded, list) or not all(isinstance(pattern, str) for pattern in excluded):
+        raise BadInput(f"'exclude' must be a list of slot names, with * for any text, got {excluded!r}")
     backbone = Backbone.from_dict(document["backbone"])
     slots = {
         slot_name: slot
         for slot_name, slot in backbone_slots(backbone).items()
-        if not any(fnmatchcase(slot_name, pattern) for pattern in document.get("exclude", []))
+        if not any(fnmatchcase(slot_name, pattern) for pattern in excluded)
     }
     families = [_Family(entry) for entry in document["choices"]]
     groups = _grouped(list(slots.values()), str(document.get("per", "slot")))
@@ -126,7 +140,7 @@ def _parse(name: str, document: object) -> Space:
     for family in families:
         family.require_all_used()
     if not variables:
-        raise ValueError("nothing to search: no slot has more than one choice")
+        raise BadInput("nothing to search: no slot has more than one choice")
     return Space(name, backbone, variables, str(document.get("description", "")))
 
 
@@ -135,7 +149,7 @@ class _Family:
 
     def __init__(self, entry: object) -> None:
         if not isinstance(entry, Mapping) or "operator" not in entry:
-            raise ValueError(f"an entry of choices is a mapping with 'operator', got {entry!r}")
+            raise BadInput(f"an entry of choices is a mapping with 'operator', got {entry!r}")
         lists = {k: v if isinstance(v, list) else [v] for k, v in entry.items() if k != "operator"}
         self.kernels = lists.pop("kernel_size", None)
         grid = itertools.product(*([(k, number(k, v)) for v in values] for k, values in lists.items()))
@@ -160,7 +174,7 @@ class _Family:
     def require_all_used(self) -> None:
         """Refuse a value that fits no slot in any combination with the others."""
         for (name, value), reason in reversed(self.unused.items()):
-            raise ValueError(f"{name} = {value} fits no slot of the network: {reason}")
+            raise BadInput(f"{name} = {value} fits no slot of the network: {reason}")
 
 
 def _settings(choice: Choice) -> list[tuple[str, object]]:
@@ -178,14 +192,11 @@ def _variable(name: str, slots: Sequence[Slot], families: Sequence[_Family]) -> 
 
 
 def _resolve(choice: Choice, slot: Slot) -> Choice:
-    """What a choice means at a slot: CompConv's C_0 becomes the depth of Eq. 6, depth 0 the vanilla convolution."""
-    params = dict(choice.params)
-    if choice.operator == "compconv" and "c0" in params:
-        params = {"depth": adaptive_depth(slot.in_channels, int(params["c0"]))}
-    resolved = Choice.of(choice.operator, **params)
+    """What a choice means at a slot; a ValueError where it does not fit."""
+    resolved = choice.resolved(slot)
     with torch.device("meta"):
         resolved.build(slot)
-    return VANILLA if resolved == Choice.of("compconv", depth=0) else resolved
+    return resolved
 
 
 def _resolved_or_vanilla(choice: Choice, slot: Slot) -> Choice:

@@ -70,7 +70,7 @@ class ProxyTraining:
         loss = train_epoch(self.model, self.data, split, recipe.batch, recipe.label_smoothing, self._step, generator)
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
-        scored = self.data.validation if self.done else self.data.validation[: len(self.data.validation) // 8]
+        scored = self.data.validation if self.done else self.data.validation[: max(1, len(self.data.validation) // 8)]
         return EpochResult(self.epoch, loss, accuracy(self.model, self.data, scored))
 
     def test_accuracy(self) -> float:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from search_spaces.checks import BadInput
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -27,7 +29,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "images_per_epoch", "batch"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise BadInput(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def steps_per_epoch(self) -> int:

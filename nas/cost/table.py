@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -157,12 +158,13 @@ def _read(file: Path) -> CostTable | None:
 
 
 def _write(file: Path, table: CostTable) -> None:
-    """Whole or not at all: searches may share a cache."""
+    """Whole or not at all: searches may share a cache. A folder that can't be written has no cache."""
     slots = {slot: [[c.to_dict(), costs] for c, costs in choices.items()] for slot, choices in table.slots.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"rest": table.rest, "slots": slots}))
-    partial.replace(file)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"rest": table.rest, "slots": slots}))
+        partial.replace(file)
 
 
 def measured_latency(

@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.feasible import Feasible, Indices
-from search_spaces import Space
+from search_spaces import Architecture, Space
 
 from . import encoding
 
@@ -54,6 +54,11 @@ class WithinBudget(BaseSampler):
             raise ExhaustedError("every architecture within the budgets has been tried")
         self.taken.add(chosen)
         return chosen
+
+    def admissible(self, architecture: Architecture) -> Indices | None:
+        """The option indices of an architecture that is in the space and within all budgets; else ``None``."""
+        indices = self.space.indices(architecture)
+        return indices if indices is not None and self.feasible.keeps(np.array([indices]))[0] else None
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

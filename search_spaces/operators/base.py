@@ -92,8 +92,13 @@ class Operator(nn.Module):
         raise NotImplementedError
 
     @classmethod
+    def resolved(cls, in_channels: int, /, **params: float) -> dict[str, float]:
+        """Every hyper-parameter written out, defaults and what follows from the channels included."""
+        return params
+
+    @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
-        """The nearest hyper-parameters that these channels can hold; ``params`` themselves where they can."""
+        """The nearest hyper-parameters that these channels can hold; ``params``, resolved, where they can."""
         raise NotImplementedError
 
 

@@ -105,10 +105,16 @@ class CompConv2d(Operator):
         return False
 
     @classmethod
+    def resolved(cls, in_channels: int, /, **params: float) -> dict[str, float]:
+        """C_0 becomes the depth of Eq. 6."""
+        return {
+            "depth": params["depth"] if "depth" in params else adaptive_depth(in_channels, int(params.get("c0", 128)))
+        }
+
+    @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
         """The deepest recursion, not deeper than asked, that these channels can hold."""
-        wanted = params["depth"] if "depth" in params else adaptive_depth(in_channels, int(params.get("c0", 128)))
-        depth = next(d for d in range(int(wanted), -1, -1) if _superfluous_fit(out_channels, d))
+        depth = next(d for d in range(int(params["depth"]), -1, -1) if _superfluous_fit(out_channels, d))
         return {"depth": depth}
 
 

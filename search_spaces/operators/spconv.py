@@ -115,6 +115,10 @@ class SPConv2d(Operator):
             conv.weight = nn.Parameter(conv.weight.detach() * scale[:, None, None, None], requires_grad=False)
 
     @classmethod
+    def resolved(cls, in_channels: int, /, **params: float) -> dict[str, float]:
+        return {"alpha": 1 / 2, "groups": 2, **params}
+
+    @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
         """α stays, but holds at least one channel; groups shrink to the largest number that divides the channels."""
         alpha, groups = params["alpha"], params["groups"]

@@ -4,12 +4,17 @@ import random
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
+from nas.budget import broken, parse_budget
 from nas.cost.flops import count_flops, count_params
 from nas.cost.latency import time_models
 from nas.cost.table import CostTable, build_table, measured_latency
+from nas.feasible import Feasible, Limit
+from nas.front import DIRECTIONS
+from nas.samplers import SAMPLERS, WithinBudget, encoding
 from search_spaces import VANILLA, Space, list_spaces, load_space
 
 CPU = torch.device("cpu")
@@ -43,6 +48,31 @@ def test_sums_equal_fvcore_to_the_unit(table_of) -> None:
 def test_sums_equal_fvcore_to_the_unit_in_every_space(name: str, table_of) -> None:
     space = load_space(name)
     check_exact(space, table_of(space), range(4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("spconv_layerwise", ["2.5GFLOPs"]),
+        ("spconv_layerwise", ["2.46276GFLOPs"]),  # 0.1% above the least that is reachable
+        ("mixed_layerwise", ["2GFLOPs", "12MParams"]),
+    ],
+)
+def test_proposals_recounted_by_fvcore_keep_the_budget(name: str, texts: list[str], table_of) -> None:
+    space = load_space(name)
+    table, budgets = table_of(space), [parse_budget(text) for text in texts]
+    limits = [Limit(table.options(space, b.metric), b.limit - table.rest[b.metric]) for b in budgets]
+    feasible = Feasible([len(v.options) for v in space.variables], limits)
+    for sampler in SAMPLERS:
+        proposer = WithinBudget(SAMPLERS[sampler](0, 8), space, feasible, 0)
+        study = optuna.create_study(directions=list(DIRECTIONS), sampler=proposer)
+        for _ in range(8):
+            trial = study.ask(proposer.distributions)
+            network = space.architecture(encoding.indices(space, trial.params)).build()
+            costs = {"flops": count_flops(network, (1, 3, 224, 224)), "params": count_params(network)}
+            assert broken(tuple(budgets), costs) == []
+            study.tell(trial, [costs["flops"], costs["flops"], costs["params"]])
 
 
 def test_vanilla_and_many_at_once(table_of) -> None:

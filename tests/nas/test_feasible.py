@@ -42,6 +42,12 @@ def test_every_draw_keeps_every_budget(seed: int, tightness: float, metrics: int
         taken.add(drawn)
 
 
+def test_limits_that_are_met_exactly_are_kept() -> None:
+    costs = [np.array([0.0, 5.0, 10.0])], [np.array([10.0, 5.0, 0.0])]
+    feasible = Feasible([3], [Limit(costs[0], 5), Limit(costs[1], 5)])
+    assert feasible.draw(feasible.uniform, np.random.default_rng(0)) == (1,)
+
+
 def test_when_all_are_taken_there_is_none() -> None:
     limit = Limit(small(3)[0], 0)
     limit = Limit(limit.costs, limit.least + 0.15 * (limit.most - limit.least))

@@ -91,6 +91,30 @@ GOOD = {"backbone": {"name": "resnet20", "classes": 10, "resolution": 32}}
 LAYER = {"layer1.0.conv1": {"operator": "spconv", "alpha": "1/4", "groups": 2}}
 
 
+def test_defaults_are_written_out(tmp_path: Path) -> None:
+    """What a YAML leaves to the operator is in the architecture, and follows the target's channels, not a proxy's."""
+    file = tmp_path / "a.yaml"
+    layers = {"layer1.0.conv1": {"operator": "spconv"}, "layer3.1.conv1": {"operator": "compconv", "c0": 32}}
+    file.write_text(yaml.safe_dump({**GOOD, "layers": layers}))
+    architecture = load_architecture(file)
+    assert dict(architecture.layers) == {
+        "layer1.0.conv1": Choice.of("spconv", alpha=1 / 2, groups=2),
+        "layer3.1.conv1": Choice.of("compconv", depth=2),
+    }
+    assert proxy_of(architecture, width=1, resolution=32, classes=10)[1] == ()
+
+
+def test_an_architecture_knows_its_indices() -> None:
+    space = load_space("compconv_c0")
+    assert space.indices(space.architecture([1, 0, 2, 3])) == (1, 0, 2, 3)
+    assert space.indices(load_space("mixed_layerwise").uniform(Choice.of("spconv", alpha=1 / 2, groups=2))) is None
+
+
+def test_a_narrow_target_has_a_narrower_proxy() -> None:
+    backbone = Backbone("resnet20", 10, 32, width=0.5)
+    assert proxy_of(Architecture(backbone), width=0.5, resolution=24, classes=10)[0].backbone.width == 0.25
+
+
 def test_build_returns_the_network(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(yaml.safe_dump({**GOOD, "layers": LAYER}))
@@ -132,6 +156,11 @@ def test_a_wrong_architecture_says_what_is_wrong(document: dict, says: str, tmp_
     [
         ({"choises": []}, "unknown key 'choises': did you mean 'choices'"),
         ({"per": "block"}, "unknown value of 'per' 'block'"),
+        ({"choices": None}, "'choices' must be a list"),
+        ({"exclude": "conv1"}, "'exclude' must be a list"),
+        ({"exclude": [1]}, "'exclude' must be a list"),
+        ({"choices": [{"operator": "spconv", "alpha": [float("inf")]}]}, "alpha must be a number"),
+        ({"backbone": {**GOOD["backbone"], "classes": True}}, "classes must be a number"),
         ({"choices": [{"operator": "spconv", "alpha": [2]}]}, r"alpha = 2 fits no slot .* must be in \(0, 1\]"),
         ({"choices": [{"operator": "compconv", "depth": [9]}]}, "depth = 9 fits no slot"),
         ({"choices": [{"operator": "vanilla"}]}, "nothing to search"),

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from search_spaces.checks import BadInput
+
 from .base import ImageData, Split, held_out, mean_std, resized
 
 VALIDATION = 5000
@@ -24,9 +26,9 @@ def load100(data_root: Path | None, resolution: int) -> ImageData:
 def _load(name: str, source: type[CIFAR10], classes: int, data_root: Path | None, resolution: int) -> ImageData:
     """ValueError if the files are neither there nor to be had."""
     if data_root is None:
-        raise ValueError(f"{name} needs --data-root, the folder that holds it or that it is downloaded into")
+        raise BadInput(f"{name} needs --data-root, the folder that holds it or that it is downloaded into")
     if not data_root.is_dir():
-        raise ValueError(f"--data-root {data_root}: there is no such folder")
+        raise BadInput(f"--data-root {data_root}: there is no such folder")
     train, test = (_read(name, source, data_root, part, resolution) for part in (True, False))
     train, validation = held_out(train, min(VALIDATION, len(train) // 5))
     return ImageData(name, classes, train, validation, test, *mean_std(train.images))
@@ -36,7 +38,7 @@ def _read(name: str, source: type[CIFAR10], data_root: Path, train: bool, resolu
     try:
         found = source(str(data_root), train=train, download=True)
     except (OSError, RuntimeError) as error:
-        raise ValueError(
+        raise BadInput(
             f"{name} is not in --data-root {data_root} and can't be downloaded: {' '.join(str(error).split())}"
         ) from None
     images = torch.from_numpy(np.asarray(found.data)).permute(0, 3, 1, 2).contiguous()

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import torch
+from PIL import UnidentifiedImageError
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
+
+from search_spaces.checks import BadInput
 
 from .base import ImageData, Split, held_out, mean_std
 
@@ -19,10 +22,10 @@ def load(data_root: Path | None, resolution: int) -> ImageData:
     Images are scaled to ``resolution`` at their shorter side and cropped at the centre.
     """
     if data_root is None:
-        raise ValueError("imagefolder needs --data-root, a folder with train/CLASS/ and val/CLASS/")
+        raise BadInput("imagefolder needs --data-root, a folder with train/CLASS/ and val/CLASS/")
     train_folder, test_folder = (_folder(data_root / part, resolution) for part in ("train", "val"))
     if train_folder.classes != test_folder.classes:
-        raise ValueError(f"--data-root {data_root}: train/ and val/ must have the same classes")
+        raise BadInput(f"--data-root {data_root}: train/ and val/ must have the same classes")
     train, validation = held_out(_decoded(train_folder), max(1, len(train_folder) // 10))
     classes = len(train_folder.classes)
     return ImageData("imagefolder", classes, train, validation, _decoded(test_folder), *mean_std(train.images[:10_000]))
@@ -30,19 +33,22 @@ def load(data_root: Path | None, resolution: int) -> ImageData:
 
 def _folder(path: Path, resolution: int) -> ImageFolder:
     if not path.is_dir():
-        raise ValueError(f"--data-root {path.parent}: there is no folder {path.name}/ in it")
+        raise BadInput(f"--data-root {path.parent}: there is no folder {path.name}/ in it")
     transform = Compose([Resize(resolution, antialias=True), CenterCrop(resolution), PILToTensor()])
     try:
         folder = ImageFolder(str(path), transform)
     except FileNotFoundError as error:
-        raise ValueError(f"--data-root {path.parent}: {' '.join(str(error).split())}") from None
+        raise BadInput(f"--data-root {path.parent}: {' '.join(str(error).split())}") from None
     if len(folder) * 3 * resolution**2 > MEMORY_LIMIT:
-        raise ValueError(f"{path} at {resolution} pixels is larger than memory: lower --proxy-resolution")
+        raise BadInput(f"{path} at {resolution} pixels is larger than memory: lower --proxy-resolution")
     return folder
 
 
 def _decoded(folder: ImageFolder) -> Split:
     """All images, in the folder's order. ValueError names the file that is no image."""
     workers = WORKERS if len(folder) > 10_000 else 0
-    batches = list(DataLoader(folder, batch_size=256, num_workers=workers))
+    try:
+        batches = list(DataLoader(folder, batch_size=256, num_workers=workers))
+    except UnidentifiedImageError as error:
+        raise BadInput(f"{folder.root}: {' '.join(str(error).split())}") from None
     return Split(torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches]))
