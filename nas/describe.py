@@ -63,7 +63,7 @@ def print_dry_run(console: Console, question: Question, table: CostTable, feasib
     seconds = _seconds_per_image(question, data) * images
     lines.append(
         f"the run: {trained} trials ({question.trials} candidates) of {images:,} training images each; "
-        f"the vanilla network's takes about {seconds:.0f} s on this machine's {question.device}, many small kernels longer"
+        f"the vanilla network's takes about {seconds:.0f} s on this machine's {question.device}"
     )
     for line in lines:
         console.print(line, highlight=False)
@@ -73,9 +73,11 @@ def _seconds_per_image(question: Question, data: ImageData) -> float:
     """Of training the vanilla proxy, measured on a few batches."""
     recipe = replace(question.recipe, epochs=1, images_per_epoch=MEASURED_BATCHES * question.recipe.batch)
     backbone = Architecture(question.space.backbone)
-    shape = {"width": question.proxy_width, "resolution": question.proxy_resolution, "classes": data.classes}
+    proxy, _ = proxy_of(
+        backbone, width=question.proxy_width, resolution=question.proxy_resolution, classes=data.classes
+    )
     start = time.perf_counter()
-    ProxyTraining(proxy_of(backbone, **shape)[0].build(), data.to(device_for_costs(question)), recipe, 0).run_epoch()
+    ProxyTraining(proxy.build(), data.to(device_for_costs(question)), recipe, 0).run_epoch()
     return (time.perf_counter() - start) / recipe.images_per_epoch
 
 

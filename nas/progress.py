@@ -7,6 +7,7 @@ from typing import Any
 from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from .budget import show
 from .ledger import Record
@@ -48,7 +49,7 @@ class Watch(Callback):
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        traceback = str(trial.get_error() or "no error was recorded")
+        traceback = Text.from_ansi(str(trial.get_error() or "no error was recorded")).plain
         reason = traceback.strip().splitlines()[-1]
         self.failed(trial.trial_id, trial.last_result or {}, reason, traceback)
         self._ended(trial)
