@@ -14,7 +14,7 @@ from trainers.recipe import Recipe
 from .budget import Budget, parse_budget
 from .samplers import SAMPLERS
 
-DEFAULT_TRIALS = {"cpu": 24, "cuda": 200}  # about a quarter of an hour on two cores
+DEFAULT_TRIALS = {"cpu": 20, "cuda": 200}  # about a quarter of an hour on two cores
 DEFAULT_GPU_SHARE = 0.25
 
 
