@@ -26,7 +26,8 @@ MEASURED_BATCHES = 16
 def print_spaces(console: Console) -> None:
     """Every space that comes with the package, a row each."""
     table = Table(title="Spaces (--space NAME, or the path of a YAML of your own)")
-    for heading in ("name", "network", "variables", "options", "architectures", "what is searched"):
+    table.add_column("name", no_wrap=True)
+    for heading in ("network", "variables", "options", "architectures", "what is searched"):
         table.add_column(heading)
     for name in list_spaces():
         space = load_space(name)
@@ -42,7 +43,8 @@ def print_dry_run(console: Console, question: Question, table: CostTable, feasib
     space = question.space
     console.print(f"[bold]{space.name}[/bold]: {space.description}", highlight=False)
     variables = Table()
-    for heading in ("variable", "slots", "channels", "options", "choices"):
+    variables.add_column("variable", no_wrap=True)
+    for heading in ("slots", "channels", "options", "choices"):
         variables.add_column(heading)
     for v in space.variables:
         slot = space.slots[v.slots[0]]

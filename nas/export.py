@@ -133,7 +133,7 @@ def print_results(
     """The front, and the vanilla network and the papers' settings beside it."""
     front = pareto_front(candidates)
     table = Table(title=f"Pareto front: {len(front)} of {len(candidates)} candidates")
-    table.add_column("network")
+    table.add_column("network", no_wrap=True)
     for heading in ("accuracy", "test", "GFLOPs", "MParams", "ms by layers", "ms measured"):
         table.add_column(heading, justify="right")
     table.add_column("within budget")

@@ -118,6 +118,7 @@ def test_trials_that_diverge_are_recorded_and_the_search_goes_on(
     assert len(read_ledger(asked.run / "trials.jsonl")) == 3
 
 
+@pytest.mark.slow
 def test_trials_that_break_are_recorded_with_their_traceback(
     space: Space, table: CostTable, data: ImageData, tmp_path: Path
 ) -> None:
