@@ -92,6 +92,7 @@ def test_one_seed_one_answer_and_nothing_is_left_of_tune(
     assert (Path.home() / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_references_are_trained_and_are_candidates_where_they_qualify(
     space: Space, table: CostTable, data: ImageData, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ def test_defaults_are_written_out(tmp_path: Path) -> None:
 
 def test_an_architecture_knows_its_indices() -> None:
     space = load_space("compconv_c0")
-    assert space.indices(space.architecture([1, 0, 2, 3])) == (1, 0, 2, 3)
+    assert space.indices(space.architecture([1, 0, 2, 2])) == (1, 0, 2, 2)
     assert space.indices(load_space("mixed_layerwise").uniform(Choice.of("spconv", alpha=1 / 2, groups=2))) is None
 
 
