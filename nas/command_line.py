@@ -79,7 +79,7 @@ def _answer(question: Question, dry_run: bool, console: Console) -> int:
         except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
             export(question, ledger_if_any(question.run / "trials.jsonl"), device, {})
             raise
-    return _report(question, outcome, table, device, console)
+    return _report(question, outcome, device, console)
 
 
 def _measured(question: Question, device: torch.device, console: Console) -> CostTable:
@@ -97,7 +97,7 @@ def _measured(question: Question, device: torch.device, console: Console) -> Cos
         return build_table(question.space, device, cache_folder(question.output), progress)
 
 
-def _report(question: Question, outcome: Outcome, table: CostTable, device: torch.device, console: Console) -> int:
+def _report(question: Question, outcome: Outcome, device: torch.device, console: Console) -> int:
     """Export what there is and print it."""
     candidates, beside = outcome.candidates, outcome.references
     export(question, candidates, device, {})  # first of all, whatever happens to the measurement

@@ -23,7 +23,6 @@ class Watch(Callback):
     ) -> None:
         self.console, self.total, self.record_of, self.failed = console, total, record_of, failed
         self.running: dict[str, str] = {}
-        self.best = 0.0
         self.last_line = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
@@ -67,7 +66,6 @@ class Watch(Callback):
             self._print(f"{record.name}: failed: {record.reason}")
             return
         assert record.accuracy is not None
-        self.best = max(self.best, record.accuracy)
         self._print(f"{record.name}: accuracy {record.accuracy:.1%}, {costs}, {record.train_s or 0:.0f} s")
 
     def _status(self, force: bool = False) -> None:

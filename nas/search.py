@@ -57,7 +57,8 @@ class Outcome:
 
 def time_in_training(records: Sequence[Record], at_once: int) -> float | None:
     """The share of the time between the first trial's start and the last one's end that was spent inside training."""
-    timed = [r for r in records if r.started is not None and r.ended is not None and r.train_s is not None]
+    trials = {r.trial: r for r in records}.values()  # one that is a reference and a candidate stands in both ledgers
+    timed = [r for r in trials if r.started is not None and r.ended is not None and r.train_s is not None]
     if not timed:
         return None
     span = max(r.ended or 0 for r in timed) - min(r.started or 0 for r in timed)
@@ -123,7 +124,8 @@ def search(
     finally:
         shutil.rmtree(question.run / "tune", ignore_errors=True)  # checkpoints: of use to a running search only
     candidates, beside = proposer.ledger.records, proposer.reference_ledger.records
-    interrupted = len(candidates) + len(beside) < total and not proposer.exhausted
+    ended = {record.trial for record in (*candidates, *beside)}
+    interrupted = len(ended) < total and not proposer.exhausted
     return Outcome(candidates, beside, interrupted, proposer.exhausted, at_once)
 
 

@@ -15,13 +15,22 @@ from rich.console import Console
 
 from nas.budget import parse_budget
 from nas.cost.table import CostTable, build_table
-from nas.ledger import read_ledger
+from nas.ledger import Record, read_ledger
 from nas.question import Question, create_run
-from nas.search import Outcome, connected, feasible_set, search
+from nas.search import Outcome, connected, feasible_set, search, time_in_training
 from search_spaces import Space, load_space
 from trainers.data import ImageData
 from trainers.data.digits_on_photos import load
 from trainers.recipe import Recipe
+
+
+def test_time_in_training_counts_a_trial_once() -> None:
+    """Two at a time for ten seconds, of which 9 and 6 in training; one of them stands in both ledgers."""
+    shared = {"key": "k", "status": "finished", "architecture": {}, "flops": 1, "params": 1, "latency_ms": 1.0}
+    both = Record("a", **shared, started=100.0, ended=110.0, train_s=9.0)
+    other = Record("b", **shared, started=102.0, ended=109.0, train_s=6.0)
+    assert time_in_training([both, other, both], at_once=2) == pytest.approx(0.75)
+    assert time_in_training([], at_once=2) is None
 
 
 @pytest.fixture(scope="module")
