@@ -132,7 +132,7 @@ def _contrasting(brightness: Tensor, generator: torch.Generator) -> Tensor:
 
 @cache
 def _sources(part: int) -> Sources:
-    """What part 0 (train), 1 (validation) or 2 (test) is made of: 6, 2 or 2 of ten digits, and a strip of each photo."""
+    """Part 0 (train), 1 (validation) or 2 (test): 6, 2 or 2 of every ten digits, and a strip of each photo."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32) / 16
     labels = torch.tensor(digits.target, dtype=torch.int64)
