@@ -1,14 +1,14 @@
 """Slots and choices: which convolutions of a network can be replaced, by what, and doing it."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, Literal, get_args, get_origin
 
 from torch import nn
 
-from .checks import number, require_known
-from .operators import OPERATORS
+from .checks import BadInput, number, require_known
+from .operators import OPERATORS, Setting, binarize
 
 
 @dataclass(frozen=True)
@@ -24,71 +24,101 @@ class Slot:
     dilation: tuple[int, int]
 
 
-def hyper_parameters(operator: str) -> list[str]:
-    """The names of an operator's own hyper-parameters: its keyword-only arguments but ``dilation``."""
-    parameters = inspect.signature(OPERATORS[operator].__init__).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "dilation"]
-
-
 @dataclass(frozen=True)
 class Choice:
     """An operator with its hyper-parameters: ``Choice.of("spconv", alpha=1/4, groups=2)``.
+
+    ``binary=True`` goes with every operator: its convolutions work on signs (``BinaryConv2d``).
 
     Raises:
         ValueError: an unknown operator or hyper-parameter. (Whether the values fit a slot, ``build`` tells.)
     """
 
     operator: str
-    params: tuple[tuple[str, float], ...] = ()
+    params: tuple[tuple[str, Setting], ...] = ()
 
     def __post_init__(self) -> None:
         require_known("operator", self.operator, OPERATORS)
         for name, _ in self.params:
-            require_known(f"hyper-parameter of {self.operator}", name, hyper_parameters(self.operator))
+            require_known(f"hyper-parameter of {self.operator}", name, [*self._kinds(), "binary"])
 
     @classmethod
-    def of(cls, operator: str, **params: float) -> "Choice":
+    def of(cls, operator: str, **params: Setting) -> "Choice":
         return cls(operator, tuple(sorted(params.items())))
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, object]) -> "Choice":
         """``{"operator": "spconv", "alpha": "1/4", "groups": 2}`` → a choice; numbers may be written as fractions."""
         if not isinstance(entry, Mapping) or "operator" not in entry:
-            raise ValueError(f"a choice is a mapping with 'operator' and its hyper-parameters, got {entry!r}")
-        params = {name: number(name, value) for name, value in entry.items() if name != "operator"}
-        return cls.of(str(entry["operator"]), **params)
+            raise BadInput(f"a choice is a mapping with 'operator' and its hyper-parameters, got {entry!r}")
+        values = {str(name): value for name, value in entry.items() if name != "operator"}
+        kinds = cls(str(entry["operator"]), tuple((name, 0) for name in values))._kinds()
+        return cls.of(str(entry["operator"]), **{n: _setting(n, v, kinds.get(n, bool)) for n, v in values.items()})
 
     def to_dict(self) -> dict[str, object]:
         return {"operator": self.operator, **dict(self.params)}
 
+    @property
+    def binary(self) -> bool:
+        return bool(dict(self.params).get("binary", False))
+
     def build(self, slot: Slot) -> nn.Module:
         """The operator, freshly initialised, at the slot's channels and geometry; ValueError where it does not fit."""
         try:
-            return OPERATORS[self.operator](
+            operator = OPERATORS[self.operator](
                 slot.in_channels,
                 slot.out_channels,
                 slot.kernel_size,
                 slot.stride,
                 slot.padding,
                 dilation=slot.dilation,
-                **dict(self.params),
+                **self._own(),
             )
         except ValueError as error:
             raise ValueError(f"slot {slot.name!r}: {error}") from None
+        return binarize(operator) if self.binary else operator
 
     def resolved(self, slot: Slot) -> "Choice":
         """Every hyper-parameter written out; CompConv's depth 0 is the vanilla convolution."""
-        choice = Choice.of(self.operator, **OPERATORS[self.operator].resolved(slot.in_channels, **dict(self.params)))
-        return VANILLA if choice == Choice.of("compconv", depth=0) else choice
+        choice = Choice.of(self.operator, **OPERATORS[self.operator].resolved(slot.in_channels, **self._own()))
+        return self._as_binary(VANILLA if choice == Choice.of("compconv", depth=0) else choice)
 
     def stand_in(self, slot: Slot) -> "Choice":
         """The nearest choice that the slot's channels can hold; this one where they can."""
-        params = OPERATORS[self.operator].stand_in(slot.in_channels, slot.out_channels, **dict(self.params))
-        return Choice.of(self.operator, **params)
+        params = OPERATORS[self.operator].stand_in(slot.in_channels, slot.out_channels, **self._own())
+        return self._as_binary(Choice.of(self.operator, **params))
+
+    def _own(self) -> dict[str, Any]:
+        """The operator's own hyper-parameters."""
+        return {name: value for name, value in self.params if name != "binary"}
+
+    def _as_binary(self, choice: "Choice") -> "Choice":
+        """``choice``, binary if this one is."""
+        return Choice.of(choice.operator, **dict(choice.params), binary=True) if self.binary else choice
+
+    def _kinds(self) -> dict[str, Any]:
+        """Hyper-parameter of the operator → its type."""
+        return {name: p.annotation for name, p in OPERATORS[self.operator].hyper_parameters().items()}
 
     def __str__(self) -> str:
-        values = ", ".join(f"{name}={Fraction(value).limit_denominator(1024)}" for name, value in self.params)
+        values = ", ".join(f"{name}={_shown(value)}" for name, value in self.params)
         return f"{self.operator}({values})" if values else self.operator
+
+
+def _shown(value: Setting) -> str:
+    return str(value) if isinstance(value, (str, bool)) else str(Fraction(value).limit_denominator(1024))
+
+
+def _setting(name: str, value: object, kind: Any) -> Setting:
+    """What a YAML says, as the hyper-parameter's type: a switch, one of some words, or a number."""
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise BadInput(f"{name} must be true or false, got {value!r}")
+        return value
+    if get_origin(kind) is Literal:
+        require_known(name, str(value), get_args(kind))
+        return str(value)
+    return number(name, value)
 
 
 VANILLA = Choice("vanilla")

@@ -23,6 +23,9 @@ def fold(model: nn.Module) -> nn.Module:
     that ``torch.fx`` can trace.
     """
     model = copy.deepcopy(model).eval()
+    if isinstance(model, Operator):
+        model.fold(None)
+        return model
     behind = batchnorms_behind(model)
     for name, module in list(model.named_modules()):
         if not isinstance(module, (Operator, nn.Conv2d)) or _inside_operator(model, name):

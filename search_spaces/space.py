@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from .architecture import Architecture, Backbone
-from .checks import BadInput, number, require_known
+from .checks import BadInput, require_known
 from .convert import VANILLA, Choice, Slot, find_slots
 
 FOLDER = Path(__file__).parent / "spaces"
@@ -152,8 +152,8 @@ class _Family:
             raise BadInput(f"an entry of choices is a mapping with 'operator', got {entry!r}")
         lists = {k: v if isinstance(v, list) else [v] for k, v in entry.items() if k != "operator"}
         self.kernels = lists.pop("kernel_size", None)
-        grid = itertools.product(*([(k, number(k, v)) for v in values] for k, values in lists.items()))
-        self.choices = [Choice.of(str(entry["operator"]), **dict(point)) for point in grid]
+        grid = itertools.product(*([(k, v) for v in values] for k, values in lists.items()))
+        self.choices = [Choice.from_dict({"operator": entry["operator"], **dict(point)}) for point in grid]
         reason = f"no slot has a kernel of {self.kernels}"
         self.unused = {setting: reason for choice in self.choices for setting in _settings(choice)}
 

@@ -136,6 +136,16 @@ def resnet18(classes: int = 1000, width: float = 1.0, resolution: int = 224) -> 
     return ResNet(BasicBlock, [2, 2, 2, 2], _scaled([64, 128, 256, 512], width), classes, _stem(resolution))
 
 
+def resnet50_cifar(classes: int = 100, width: float = 1.0, resolution: int = 32) -> ResNet:
+    """ResNet-50 with a 3×3 stem of stride 1, as small images take it; ``resolution`` changes nothing."""
+    return ResNet(Bottleneck, [3, 4, 6, 3], _scaled([64, 128, 256, 512], width), classes, "cifar")
+
+
+def resnet18_cifar(classes: int = 100, width: float = 1.0, resolution: int = 32) -> ResNet:
+    """ResNet-18 with a 3×3 stem of stride 1, as small images take it; ``resolution`` changes nothing."""
+    return ResNet(BasicBlock, [2, 2, 2, 2], _scaled([64, 128, 256, 512], width), classes, "cifar")
+
+
 def resnet20(classes: int = 10, width: float = 1.0, resolution: int = 32) -> ResNet:
     """ResNet-20 for CIFAR (Section 4.2 of the paper), with shortcuts of option A; ``resolution`` changes nothing."""
     return ResNet(BasicBlock, [3, 3, 3], _scaled([16, 32, 64], width), classes, "cifar", pad_shortcut=True)

@@ -1,5 +1,7 @@
 """What all operators share: the signature of ``nn.Conv2d``, the 1×1 path's grid, and folding for deployment."""
 
+import inspect
+import math
 from typing import Any
 
 import torch
@@ -7,11 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Size = int | tuple[int, int]
+Setting = float | str | bool  # the value of a hyper-parameter: a number, a word, or on or off
 
 
 def pair(value: Size) -> tuple[int, int]:
     """``3`` → ``(3, 3)``; a pair stays as it is."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def same(kernel_size: Size, dilation: Size = 1) -> tuple[int, int] | str:
+    """The padding that keeps the size at stride 1: in numbers where they can say it (an even kernel's is uneven)."""
+    reach = [d * (k - 1) for k, d in zip(pair(kernel_size), pair(dilation), strict=True)]
+    return "same" if any(r % 2 for r in reach) else (reach[0] // 2, reach[1] // 2)
 
 
 def he_init(conv: nn.Conv2d) -> nn.Conv2d:
@@ -25,6 +34,14 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: Size, **geometry: 
     """A convolution without bias and its BatchNorm, He-initialised (fan-out)."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **geometry)
     return nn.Sequential(he_init(conv), nn.BatchNorm2d(out_channels))
+
+
+def fold_conv_bn(block: nn.Sequential) -> None:
+    """Turn the result of ``conv_bn`` into the convolution alone."""
+    conv, bn = block
+    assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
+    rescale(conv, *scale_shift(bn))
+    block[1] = nn.Identity()
 
 
 class Operator(nn.Module):
@@ -80,8 +97,14 @@ class Operator(nn.Module):
             x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True, count_include_pad=False)
         return x
 
+    def at_output_points(self, x: Tensor) -> Tensor:
+        """``x`` where the centre of the k×k kernel lies, at the size of the output: every ``stride``-th pixel."""
+        if any(self.margins):
+            x = F.pad(x, self.margins)
+        return x[:, :, :: self.stride[0], :: self.stride[1]]
+
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
-        """Turn this module, in eval mode, into its inference form: no BatchNorm of its own is left.
+        """Turn this module, in eval mode, into its inference form: no BatchNorm that can be folded is left.
 
         Args:
             following: the network's BatchNorm behind this operator, if any.
@@ -92,17 +115,42 @@ class Operator(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def resolved(cls, in_channels: int, /, **params: float) -> dict[str, float]:
-        """Every hyper-parameter written out, defaults and what follows from the channels included."""
-        return params
+    def hyper_parameters(cls) -> dict[str, inspect.Parameter]:
+        """The operator's own hyper-parameters: its keyword-only arguments but ``dilation``."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "dilation"}
 
     @classmethod
-    def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
+    def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
+        """Every number written out, defaults included; a word or a switch only where it differs from its default."""
+        defaults = {name: p.default for name, p in cls.hyper_parameters().items()}
+        return {
+            name: value
+            for name, value in (defaults | params).items()
+            if value is not None and not (isinstance(value, (str, bool)) and value == defaults[name])
+        }
+
+    @classmethod
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
         """The nearest hyper-parameters that these channels can hold; ``params``, resolved, where they can."""
-        raise NotImplementedError
+        return params
 
 
-def scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def require_groups(operator: str, groups: int, *channels: int) -> None:
+    """Raise a ValueError unless ``groups`` divides all ``channels``."""
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"{operator}: groups must be an integer of at least 1, got {groups!r}")
+    if any(c % groups for c in channels):
+        raise ValueError(f"{operator}: groups must divide the channels, got groups={groups} for {channels}")
+
+
+def nearest_groups(groups: int, *channels: int) -> int:
+    """The largest number, at most ``groups``, that divides all ``channels``."""
+    common = math.gcd(*channels)
+    return max(g for g in range(1, common + 1) if common % g == 0 and g <= groups)
+
+
+def scale_shift(bn: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """The per-channel ``(scale, shift)`` that ``bn`` applies in eval mode; each ``(C,)``."""
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError(
@@ -113,8 +161,10 @@ def scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale.detach(), shift.detach()
 
 
-def rescale(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
-    """Make ``conv`` return ``scale * conv(x) + shift`` per output channel."""
-    conv.weight = nn.Parameter(conv.weight.detach() * scale[:, None, None, None], requires_grad=False)
-    bias = shift if conv.bias is None else conv.bias.detach() * scale + shift
-    conv.bias = nn.Parameter(bias, requires_grad=False)
+def rescale(conv: nn.Conv2d | nn.Linear, scale: Tensor, shift: Tensor | None = None) -> None:
+    """Make ``conv`` return ``scale * conv(x) + shift`` per output channel; of several that are summed, one shifts."""
+    per_output = scale.view(-1, *[1] * (conv.weight.dim() - 1))
+    conv.weight = nn.Parameter(conv.weight.detach() * per_output, requires_grad=False)
+    if conv.bias is not None:
+        shift = conv.bias.detach() * scale + (0 if shift is None else shift)
+    conv.bias = None if shift is None else nn.Parameter(shift, requires_grad=False)

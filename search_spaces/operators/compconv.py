@@ -1,13 +1,15 @@
 """CompConv, from *CompConv: A Compact Convolution Module for Efficient Feature Learning* (Zhang et al., CVPRW 2021)."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .base import Operator, Size, conv_bn, he_init, rescale, scale_shift
+from .base import Operator, Size, conv_bn, fold_conv_bn, he_init, rescale, same, scale_shift
+from .shuffle import shuffle
 
+Identity = Literal["fixed", "group", "random", "conv"]
 SHUFFLE_GROUPS = 4
 MAX_ADAPTIVE_DEPTH = 3
 
@@ -19,9 +21,10 @@ def adaptive_depth(in_channels: int, c0: int) -> int:
     return min(math.floor(math.log2(max(1.0, in_channels / c0))) + 1, MAX_ADAPTIVE_DEPTH)
 
 
-def primary_channels(out_channels: int, depth: int) -> int:
-    """C_prim of Eq. 5: ``⌈C_out / (2·(2^d − 1))⌉``."""
-    return -(-out_channels // (2 * (2**depth - 1)))
+def primary_channels(out_channels: int, depth: int, even: bool = False) -> int:
+    """C_prim of Eq. 5: ``⌈C_out / (2·(2^d − 1))⌉``; rounded up to an even number if ``even``."""
+    prim = -(-out_channels // (2 * (2**depth - 1)))
+    return prim + prim % 2 if even else prim
 
 
 class CompConv2d(Operator):
@@ -41,6 +44,10 @@ class CompConv2d(Operator):
     Args:
         depth: d; 0 is the vanilla convolution; ``None`` follows Eq. 6 from ``c0``.
         c0: C_0 of Eq. 6; used only where ``depth`` is ``None``.
+        identity: which input channels are borrowed (Table 2): ``fixed``, the first ones; ``group``, the first of as
+            many even groups; ``random``, drawn once, when the operator is made; ``conv``, a 1×1 convolution of all.
+        shuffle: whether the output is shuffled (Table 1).
+        even: round C_prim up to an even number: not in the text, but what the paper's tables are counted with.
 
     Raises:
         ValueError: a negative depth, or one so deep that X_A0 has fewer channels than are superfluous.
@@ -56,39 +63,53 @@ class CompConv2d(Operator):
         *,
         depth: int | None = None,
         c0: int = 128,
+        identity: Identity = "fixed",
+        shuffle: bool = True,
+        even: bool = False,
         dilation: Size = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
         self.depth = adaptive_depth(in_channels, c0) if depth is None else depth
-        _check_depth(out_channels, self.depth)
+        self.shuffled, self.identity = shuffle, identity
+        _check_depth(out_channels, self.depth, even)
         geometry = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         if self.depth == 0:
             self.vanilla = he_init(nn.Conv2d(in_channels, out_channels, self.kernel_size, bias=False, **geometry))  # type: ignore[arg-type]
             return
-        prim = primary_channels(out_channels, self.depth)
+        prim = primary_channels(out_channels, self.depth, even)
         self.primary = conv_bn(in_channels, prim, self.kernel_size, **geometry)
-        inner: dict[str, Any] = {"padding": "same", "dilation": self.dilation}
+        inner: dict[str, Any] = {"padding": same(self.kernel_size, self.dilation), "dilation": self.dilation}
         widths = [prim * 2**i for i in range(1, self.depth)]
         self.units = nn.ModuleList(conv_bn(w, w, self.kernel_size, **inner) for w in widths)
         last = prim * 2 ** (self.depth - 1)
         self.tail = conv_bn(last, last, self.kernel_size, groups=last, **inner)
+        borrowed = [width // 2 for width in widths]
+        self.projections = nn.ModuleList(conv_bn(in_channels, c, 1) for c in borrowed if identity == "conv")
+        for i, channels in enumerate(borrowed):
+            self.register_buffer(f"borrowed_{i}", _borrowed(identity, in_channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.depth == 0:
             return self.vanilla(x)
         result = self.primary(x)
         parts = []
-        for unit in self.units:
-            joined = torch.cat([self.borrow(x, result.shape[1]), result], dim=1)
+        for i, unit in enumerate(self.units):
+            joined = torch.cat([self.borrow(x, i), result], dim=1)
             parts.append(joined)
             result = unit(joined)
         superfluous = sum(part.shape[1] for part in parts) + 2 * result.shape[1] - self.out_channels
         tail = self.tail(result)
         parts += [result, tail[:, : tail.shape[1] - superfluous] if superfluous else tail]
-        return shuffle(torch.cat(parts, dim=1))
+        out = torch.cat(parts, dim=1)
+        return shuffle(out, SHUFFLE_GROUPS) if self.shuffled else out
 
-    def borrow(self, x: Tensor, channels: int) -> Tensor:
-        """The identity mapping: the first channels of the input, on the output's grid: ``(B, channels, H', W')``."""
+    def borrow(self, x: Tensor, unit: int) -> Tensor:
+        """The identity mapping for one unit, on the output's grid: ``(B, C_in, H, W)`` → ``(B, channels, H', W')``."""
+        if self.identity == "conv":
+            return self.projections[unit](self.on_output_grid(x))
+        if self.identity != "fixed":
+            return self.on_output_grid(x[:, self.get_buffer(f"borrowed_{unit}")])
+        channels = self.units[unit][0].in_channels // 2  # type: ignore[index]
         if channels > x.shape[1]:
             x = x.repeat(1, -(-channels // x.shape[1]), 1, 1)
         return self.on_output_grid(x[:, :channels])
@@ -99,55 +120,49 @@ class CompConv2d(Operator):
             if following is not None:
                 rescale(self.vanilla, *scale_shift(following))
             return following is not None
-        for block in (self.primary, *self.units, self.tail):
-            rescale(block[0], *scale_shift(block[1]))
-            block[1] = nn.Identity()
+        for block in (self.primary, *self.units, self.tail, *self.projections):
+            assert isinstance(block, nn.Sequential)
+            fold_conv_bn(block)
         return False
 
     @classmethod
-    def resolved(cls, in_channels: int, /, **params: float) -> dict[str, float]:
-        """C_0 becomes the depth of Eq. 6."""
-        return {
-            "depth": params["depth"] if "depth" in params else adaptive_depth(in_channels, int(params.get("c0", 128)))
-        }
+    def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
+        """C_0 becomes the depth of Eq. 6; at depth 0 nothing else has a meaning."""
+        depth = params["depth"] if params.get("depth") is not None else adaptive_depth(in_channels, params.get("c0", 128))
+        if depth == 0:
+            return {"depth": 0}
+        written = super().resolved(in_channels, **params)
+        return {name: value for name, value in written.items() if name != "c0"} | {"depth": depth}
 
     @classmethod
-    def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
         """The deepest recursion, not deeper than asked, that these channels can hold."""
-        depth = next(d for d in range(int(params["depth"]), -1, -1) if _superfluous_fit(out_channels, d))
-        return {"depth": depth}
+        even = params.get("even", False)
+        depth = next(d for d in range(params["depth"], -1, -1) if _superfluous_fit(out_channels, d, even))
+        return {**params, "depth": depth} if depth else {"depth": 0}
 
 
-def shuffle(x: Tensor) -> Tensor:
-    """Channel shuffle in 4 groups (``(B, C, H, W)`` → the same), in the memory layout that ``x`` has."""
-    channels = x.shape[1]
-    if channels % SHUFFLE_GROUPS:
-        return x[:, shuffled_order(channels).to(x.device)]
-    if x.is_contiguous(memory_format=torch.channels_last):
-        rows = x.permute(0, 2, 3, 1).unflatten(3, (SHUFFLE_GROUPS, -1))
-        return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
-    return x.unflatten(1, (SHUFFLE_GROUPS, -1)).transpose(1, 2).flatten(1, 2)
+def _borrowed(identity: Identity, in_channels: int, channels: int) -> Tensor | None:
+    """The input channels that one unit borrows, where they are not the first: ``(channels,)``."""
+    if identity == "group":
+        return torch.arange(channels) * in_channels // channels
+    if identity == "random":
+        return torch.cat([torch.randperm(in_channels) for _ in range(0, channels, in_channels)])[:channels]
+    return None
 
 
-def shuffled_order(channels: int) -> Tensor:
-    """The source of each shuffled channel: a matrix of 4 rows read by columns; ``(channels,)``."""
-    padded = torch.arange(-(-channels // SHUFFLE_GROUPS) * SHUFFLE_GROUPS)
-    order = padded.view(SHUFFLE_GROUPS, -1).t().flatten()
-    return order[order < channels]
-
-
-def _superfluous_fit(out_channels: int, depth: int) -> bool:
+def _superfluous_fit(out_channels: int, depth: int, even: bool) -> bool:
     """Whether X_A0 has at least as many channels as Eq. 5's rounding makes superfluous."""
     if depth == 0:
         return True
-    prim = primary_channels(out_channels, depth)
+    prim = primary_channels(out_channels, depth, even)
     return 2 * (2**depth - 1) * prim - out_channels <= 2 ** (depth - 1) * prim
 
 
-def _check_depth(out_channels: int, depth: int) -> None:
+def _check_depth(out_channels: int, depth: int, even: bool) -> None:
     if not isinstance(depth, int) or depth < 0:
         raise ValueError(f"CompConv: depth must be an integer of at least 0, got {depth!r}")
-    if not _superfluous_fit(out_channels, depth):
+    if not _superfluous_fit(out_channels, depth, even):
         raise ValueError(
             f"CompConv: superfluous channels are dropped from X_A0, which must have as many; "
             f"depth {depth} is too deep for {out_channels} output channels"

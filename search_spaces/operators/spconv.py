@@ -1,12 +1,16 @@
 """SPConv, from *Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution* (Zhang et al., IJCAI 2020)."""
 
 import math
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Operator, Size, he_init, rescale, scale_shift
+from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
+
+
+Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 
 
 def representative_channels(in_channels: int, alpha: float) -> int:
@@ -27,6 +31,10 @@ class SPConv2d(Operator):
     Args:
         alpha: α in (0, 1], the ratio of representative channels.
         groups: g of the grouped k×k convolution; it must divide αL and ``out_channels``.
+        heavy: what convolves the representative part (P20 to P22 of Table 4): ``gwc+pwc``, grouped and pointwise,
+            summed; ``gwc-pwc``, grouped and then pointwise; ``vanilla``, the k×k convolution, whatever ``groups``.
+        redundant: whether the redundant channels count at all (P1 of Table 4).
+        fusion: ``attention``, or the plain ``sum`` (P3 of Table 4).
 
     Raises:
         ValueError: α out of range or below one channel; groups that divide the channels not.
@@ -42,24 +50,22 @@ class SPConv2d(Operator):
         *,
         alpha: float = 1 / 2,
         groups: int = 2,
+        heavy: Heavy = "gwc+pwc",
+        redundant: bool = True,
+        fusion: Literal["attention", "sum"] = "attention",
         dilation: Size = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
-        self.alpha, self.groups = alpha, groups
+        groups = 1 if heavy == "vanilla" else groups
+        self.alpha, self.groups, self.heavy, self.fusion = alpha, groups, heavy, fusion
         self.representative = _checked_representative(in_channels, out_channels, alpha, groups)
-        self.gwc = nn.Conv2d(
-            self.representative,
-            out_channels,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            groups=groups,
-            bias=False,
-        )
-        self.pwc = nn.Conv2d(self.representative, out_channels, 1, bias=False)
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
+        self.gwc = nn.Conv2d(self.representative, out_channels, *geometry, groups=groups, bias=False)
+        if heavy != "vanilla":
+            pointwise_in = self.representative if heavy == "gwc+pwc" else out_channels
+            self.pwc = nn.Conv2d(pointwise_in, out_channels, 1, bias=False)
         self.bn_representative: nn.Module = nn.BatchNorm2d(out_channels)
-        self.has_redundant = self.representative < in_channels
+        self.has_redundant = redundant and self.representative < in_channels
         if self.has_redundant:
             self.redundant = nn.Conv2d(in_channels - self.representative, out_channels, 1, bias=False)
             self.bn_redundant: nn.Module = nn.BatchNorm2d(out_channels)
@@ -69,10 +75,17 @@ class SPConv2d(Operator):
             he_init(conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = self.on_output_grid(x)
         r = self.representative
-        u3 = self.bn_representative(self.gwc(x[:, :r]) + self.pwc(pooled[:, :r]))
-        return self.fuse(u3, self.bn_redundant(self.redundant(pooled[:, r:]))) if self.has_redundant else u3
+        u3 = self.gwc(x[:, :r])
+        if self.heavy == "gwc+pwc":
+            u3 = u3 + self.pwc(self.on_output_grid(x[:, :r]))
+        elif self.heavy == "gwc-pwc":
+            u3 = self.pwc(u3)
+        u3 = self.bn_representative(u3)
+        if not self.has_redundant:
+            return u3
+        u1 = self.bn_redundant(self.redundant(self.on_output_grid(x[:, r:])))
+        return u3 + u1 if self.fusion == "sum" else self.fuse(u3, u1)
 
     def fuse(self, u3: Tensor, u1: Tensor) -> Tensor:
         """Eq. 4–6: ``β·U3 + (1 − β)·U1``; the softmax of two, β, is the sigmoid of the means' difference."""
@@ -87,47 +100,47 @@ class SPConv2d(Operator):
         s·Y + b = β(s·U3 + b) + γ(s·U1 + b). The branches' means are then s times too large, which ``attention_gain``
         = 1/s undoes. Where s is 0 both branches are b, so any β will do.
         """
-        self._fold_branch(self.bn_representative, self.gwc, self.pwc)
+        heavy = {"gwc+pwc": ["gwc", "pwc"], "gwc-pwc": ["pwc"], "vanilla": ["gwc"]}[self.heavy]
+        branches = [[self.get_submodule(name) for name in heavy]]
+        self._fold_branch(self.bn_representative, branches[0])
         self.bn_representative = nn.Identity()
-        branches = [(self.gwc, self.pwc)]
         if self.has_redundant:
-            self._fold_branch(self.bn_redundant, self.redundant)
+            branches.append([self.redundant])
+            self._fold_branch(self.bn_redundant, branches[1])
             self.bn_redundant = nn.Identity()
-            branches.append((self.redundant,))  # type: ignore[arg-type]
         if following is None:
             return False
-        scale, _ = scale_shift(following)
-        for convs in branches:
-            self._fold_branch(following, *convs)
+        scale, shift = scale_shift(following)
+        for i, convs in enumerate(branches):
+            once = self.fusion == "sum" and i > 0  # of a plain sum, the first branch alone takes the shift
+            _rescale_sum(convs, scale, None if once else shift)
         tiny = torch.finfo(scale.dtype).tiny ** 0.5
         safe = torch.where(scale.abs() < tiny, torch.full_like(scale, tiny), scale)
         self.attention_gain = (1 / safe)[None, :, None, None]
         return True
 
     @staticmethod
-    def _fold_branch(bn: nn.Module, *convs: nn.Conv2d) -> None:
-        """The first convolution takes the shift; the others, summed with it, the scale alone."""
+    def _fold_branch(bn: nn.Module, convs: list[nn.Module]) -> None:
         assert isinstance(bn, nn.BatchNorm2d)
-        scale, shift = scale_shift(bn)
-        first, *others = convs
-        rescale(first, scale, shift)
-        for conv in others:
-            conv.weight = nn.Parameter(conv.weight.detach() * scale[:, None, None, None], requires_grad=False)
+        _rescale_sum(convs, *scale_shift(bn))
 
     @classmethod
-    def resolved(cls, in_channels: int, /, **params: float) -> dict[str, float]:
-        return {"alpha": 1 / 2, "groups": 2, **params}
-
-    @classmethod
-    def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
         """α stays, but holds at least one channel; groups shrink to the largest number that divides the channels."""
-        alpha, groups = params["alpha"], params["groups"]
-        representative = representative_channels(in_channels, alpha)
-        if representative < 1:
-            alpha, representative = 1 / in_channels, 1
-        common = math.gcd(representative, out_channels)
-        groups = max(g for g in range(1, common + 1) if common % g == 0 and g <= groups)
-        return {"alpha": alpha, "groups": groups}
+        alpha = params["alpha"]
+        if representative_channels(in_channels, alpha) < 1:
+            alpha = 1 / in_channels
+        groups = params["groups"]
+        if params.get("heavy") != "vanilla":
+            groups = nearest_groups(groups, representative_channels(in_channels, alpha), out_channels)
+        return {**params, "alpha": alpha, "groups": groups}
+
+
+def _rescale_sum(convs: list[nn.Module], scale: Tensor, shift: Tensor | None) -> None:
+    """Of convolutions that are summed the first takes the shift, all take the scale."""
+    for i, conv in enumerate(convs):
+        assert isinstance(conv, nn.Conv2d)
+        rescale(conv, scale, shift if i == 0 else None)
 
 
 def _checked_representative(in_channels: int, out_channels: int, alpha: float, groups: int) -> int:

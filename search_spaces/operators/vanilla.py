@@ -29,7 +29,3 @@ class VanillaConv2d(Operator):
         if following is not None:
             rescale(self.conv, *scale_shift(following))
         return following is not None
-
-    @classmethod
-    def stand_in(cls, in_channels: int, out_channels: int, /, **params: float) -> dict[str, float]:
-        return params

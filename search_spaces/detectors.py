@@ -1,0 +1,37 @@
+"""torchvision's detectors, with a feature pyramid, on a ResNet of ours: converted, or not.
+
+Faster R-CNN (Ren et al., 2015) and RetinaNet (Lin et al., 2017), both on FPN (Lin et al., 2017), as both papers use them.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+from torchvision.models.detection import FasterRCNN, RetinaNet
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
+
+FPN_CHANNELS = 256
+
+
+def faster_rcnn(body: nn.Module, classes: int = 81) -> FasterRCNN:
+    """Faster R-CNN; ``classes`` counts the background.
+
+    Args:
+        body: a ResNet with stages ``layer1`` to ``layer4``, such as ``Architecture.build`` returns.
+    """
+    return FasterRCNN(_pyramid(body, [1, 2, 3, 4], LastLevelMaxPool()), num_classes=classes)
+
+
+def retinanet(body: nn.Module, classes: int = 80) -> RetinaNet:
+    """RetinaNet, from the second stage on; its sigmoid has no class for the background."""
+    return RetinaNet(_pyramid(body, [2, 3, 4], LastLevelP6P7(FPN_CHANNELS, FPN_CHANNELS)), num_classes=classes)
+
+
+DETECTORS: dict[str, Callable[[nn.Module], nn.Module]] = {"faster_rcnn": faster_rcnn, "retinanet": retinanet}
+
+
+def _pyramid(body: nn.Module, stages: list[int], extra: ExtraFPNBlock) -> BackboneWithFPN:
+    """The body up to its last stage, with a pyramid over the given ones."""
+    returned = {f"layer{stage}": str(i) for i, stage in enumerate(stages)}
+    widths = [body.get_submodule(f"layer{stage}.0.downsample.0").out_channels for stage in stages]
+    return BackboneWithFPN(body, returned, widths, FPN_CHANNELS, extra)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Depthwise-separable convolution, from *MobileNets* (Howard et al., 2017) and *Xception* (Chollet, CVPR 2017)."""
+
+from torch import Tensor, nn
+
+from .base import Operator, Size, conv_bn, fold_conv_bn, he_init, rescale, scale_shift
+
+
+class DepthwiseSeparableConv2d(Operator):
+    """A k×k convolution of each channel by itself, BatchNorm, then a 1×1 convolution over all of them.
+
+    Nothing non-linear stands between the two, as in Xception (Section 4.7): the operator stays a linear drop-in.
+
+    Parameters: k²·C_in + C_in·C_out (MobileNets, Section 3.1), plus 2·C_in of the BatchNorm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | None = None,
+        *,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        geometry = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        self.depthwise = conv_bn(in_channels, in_channels, self.kernel_size, groups=in_channels, **geometry)
+        self.pointwise = he_init(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        fold_conv_bn(self.depthwise)
+        if following is not None:
+            rescale(self.pointwise, *scale_shift(following))
+        return following is not None

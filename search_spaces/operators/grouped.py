@@ -1,0 +1,66 @@
+"""Grouped convolution, plain (AlexNet, ResNeXt) and followed by a channel shuffle (ShuffleNet)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Operator, Size, he_init, nearest_groups, require_groups, rescale, scale_shift
+from .shuffle import shuffle, shuffled_order
+
+
+class GroupedConv2d(Operator):
+    """The k×k convolution in ``groups`` groups, from *ImageNet Classification with Deep CNNs* (Krizhevsky et al., 2012).
+
+    Parameters: k²·C_in·C_out / g.
+
+    Raises:
+        ValueError: groups that do not divide the channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | None = None,
+        *,
+        groups: int = 2,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        require_groups(type(self).__name__, groups, in_channels, out_channels)
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
+        self.conv = he_init(nn.Conv2d(in_channels, out_channels, *geometry, groups=groups, bias=False))
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        if following is not None:
+            rescale(self.conv, *scale_shift(following))
+        return following is not None
+
+    @classmethod
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
+        return {**params, "groups": nearest_groups(params["groups"], in_channels, out_channels)}
+
+
+class GroupedShuffleConv2d(GroupedConv2d):
+    """A grouped convolution and a channel shuffle in as many groups, from *ShuffleNet* (Zhang et al., CVPR 2018, Fig. 1).
+
+    At a 1×1 slot it is ShuffleNet's grouped pointwise convolution; other kernels take the same form.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return shuffle(self.conv(x), self.groups)
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        if following is not None:
+            order = shuffled_order(self.out_channels, self.groups).to(self.conv.weight.device)
+            before = torch.argsort(order)
+            scale, shift = scale_shift(following)
+            rescale(self.conv, scale[before], shift[before])
+        return following is not None

@@ -1,0 +1,33 @@
+"""Pointwise convolution, from *Network In Network* (Lin et al., ICLR 2014)."""
+
+from torch import Tensor, nn
+
+from .base import Operator, Size, he_init, rescale, scale_shift
+
+
+class PointwiseConv2d(Operator):
+    """A 1×1 convolution in place of the k×k one; where the stride is not 1, average pooling comes first.
+
+    Parameters: C_in·C_out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | None = None,
+        *,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        self.conv = he_init(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.on_output_grid(x))
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        if following is not None:
+            rescale(self.conv, *scale_shift(following))
+        return following is not None

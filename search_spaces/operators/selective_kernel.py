@@ -1,0 +1,84 @@
+"""Selective kernel convolution, from *Selective Kernel Networks* (Li et al., CVPR 2019)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Operator, Size, conv_bn, fold_conv_bn, nearest_groups, require_groups, rescale, scale_shift
+
+LEAST_SQUEEZED = 32  # L of Eq. 4
+
+
+class SqueezeNorm(nn.BatchNorm1d):
+    """BatchNorm of vectors ``(B, d)`` that takes its running statistics where a batch of one has none of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.shape[0] == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+class SelectiveKernelConv2d(Operator):
+    """Two grouped convolutions, one dilated to twice the reach, weighed against each other by attention (SK[2, G, r]).
+
+    Split: both branches, each with BatchNorm and ReLU. Fuse: the sum, averaged globally (Eq. 1 and 2), squeezed to
+    d = max(C/r, 32) (Eq. 3 and 4). Select: a softmax of two, channel by channel (Eq. 5 and 6).
+
+    Args:
+        groups: G of both convolutions.
+        reduction: r.
+
+    Raises:
+        ValueError: groups that do not divide the channels, a reduction below 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | None = None,
+        *,
+        groups: int = 32,
+        reduction: int = 16,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        require_groups("SK", groups, in_channels, out_channels)
+        if reduction < 1:
+            raise ValueError(f"SK: reduction must be at least 1, got {reduction}")
+        geometry = {"stride": self.stride, "padding": self.padding, "groups": groups}
+        near, far = self.dilation, (2 * self.dilation[0], 2 * self.dilation[1])
+        self.near = conv_bn(in_channels, out_channels, self.kernel_size, dilation=near, **geometry)
+        self.far = conv_bn(in_channels, out_channels, self.kernel_size, dilation=far, **geometry)
+        (rows, columns), (down, right) = self.kernel_size, self.dilation
+        reach = (columns - 1) * right, (rows - 1) * down  # how much wider and higher the dilated kernel is
+        self.wider = (reach[0] // 2, reach[0] - reach[0] // 2, reach[1] // 2, reach[1] - reach[1] // 2)
+        squeezed = max(out_channels // reduction, LEAST_SQUEEZED)
+        self.squeeze = nn.Linear(out_channels, squeezed, bias=False)
+        self.squeeze_norm: nn.Module = SqueezeNorm(squeezed)
+        self.select = nn.Linear(squeezed, 2 * out_channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near, far = F.relu(self.near(x)), F.relu(self.far(F.pad(x, self.wider)))
+        means = F.adaptive_avg_pool2d(near + far, 1).flatten(1)
+        scores = self.select(F.relu(self.squeeze_norm(self.squeeze(means))))
+        towards_near, towards_far = scores.unflatten(1, (2, -1)).unbind(1)
+        weight = torch.sigmoid(towards_near - towards_far)[:, :, None, None]  # the softmax of two
+        return torch.lerp(far, near, weight)
+
+    def fold(self, following: nn.BatchNorm2d | None) -> bool:
+        """``following`` can't be absorbed: a ReLU stands before it."""
+        fold_conv_bn(self.near)
+        fold_conv_bn(self.far)
+        assert isinstance(self.squeeze_norm, nn.BatchNorm1d)
+        rescale(self.squeeze, *scale_shift(self.squeeze_norm))
+        self.squeeze_norm = nn.Identity()
+        return False
+
+    @classmethod
+    def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
+        return {**params, "groups": nearest_groups(params["groups"], in_channels, out_channels)}
