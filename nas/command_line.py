@@ -21,6 +21,7 @@ from .cost.table import CostTable, build_table
 from .describe import print_dry_run, print_spaces
 from .export import export, final_latencies, print_results, to_be_timed, write_question
 from .ledger import ledger_if_any
+from .papers.rows import published
 from .picture import draw
 from .question import DEFAULT_TRIALS, Question, check_run, create_run, resolve_device, resolve_space
 from .samplers import SAMPLERS
@@ -103,7 +104,8 @@ def _report(question: Question, outcome: Outcome, device: torch.device, console:
     export(question, candidates, device, {})  # first of all, whatever happens to the measurement
     latencies = {} if outcome.interrupted else final_latencies(to_be_timed(question, candidates, beside), device)
     best = export(question, candidates, device, latencies)
-    draw(question.run / "pareto.png", question.name, question.budgets, candidates, beside)
+    points = published(question.space.backbone)
+    draw(question.run / "pareto.png", question.name, question.budgets, candidates, beside, points)
     print_results(console, question.budgets, candidates, beside, best, latencies)
     console.print(outcome.summary(), highlight=False, soft_wrap=True)
     if best is None:

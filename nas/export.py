@@ -1,15 +1,10 @@
 """What a run leaves behind: search.yaml, best.yaml, the front's architectures, the tables on the terminal."""
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -18,11 +13,11 @@ from trainers.recipe import full_recipe
 from .budget import Budget, broken
 from .cost.latency import describe
 from .cost.table import measured_latency
+from .document import dump_yaml, provenance
 from .front import pareto_front
 from .ledger import Record
 from .question import Question
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "fvcore")
 Latencies = Mapping[str, Mapping[str, float]]
 
 
@@ -44,9 +39,9 @@ def write_question(question: Question, device: torch.device, at_once: int) -> No
         "address": question.address,
         "references": question.references,
         "trials_at_once": at_once,
-        "provenance": _provenance(device),
+        "provenance": provenance(device),
     }
-    _dump(question.run / "search.yaml", asked)
+    dump_yaml(question.run / "search.yaml", asked)
 
 
 def export(
@@ -60,12 +55,12 @@ def export(
     (question.run / "front").mkdir(exist_ok=True)
     for i, record in enumerate(pareto_front(candidates)):
         document = document_of(question, record, device, latencies)
-        _dump(question.run / "front" / f"{i:02d}-{record.key}.yaml", document)
+        dump_yaml(question.run / "front" / f"{i:02d}-{record.key}.yaml", document)
     finished = sorted((r for r in candidates if r.status == "finished"), key=lambda r: (-(r.accuracy or 0), r.flops))
     best = next((r for r in finished if not broken(question.budgets, costs_of(r, latencies))), None)
     (question.run / "best.yaml").unlink(missing_ok=True)
     if best is not None:
-        _dump(question.run / "best.yaml", document_of(question, best, device, latencies))
+        dump_yaml(question.run / "best.yaml", document_of(question, best, device, latencies))
     return best
 
 
@@ -106,7 +101,7 @@ def document_of(question: Question, record: Record, device: torch.device, latenc
             "seed": record.seed,
             "proxy": _proxy(question),
             "substituted_in_proxy": list(record.substituted),
-            **_provenance(device),
+            **provenance(device),
         },
     }
 
@@ -167,38 +162,3 @@ def _proxy(question: Question) -> dict[str, Any]:
         "dataset": question.dataset,
         **asdict(question.recipe),
     }
-
-
-def _provenance(device: torch.device) -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "hardware": describe(device)["device"],
-    }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, where there is one."""
-    folder = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
-
-
-def _dump(path: Path, document: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=110))
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

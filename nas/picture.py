@@ -3,17 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .budget import Budget
 from .front import pareto_front
 from .ledger import Record
+from .papers.rows import Point
 
 
 def draw(
-    path: Path, title: str, budgets: Sequence[Budget], candidates: Sequence[Record], references: Sequence[Record]
+    path: Path,
+    title: str,
+    budgets: Sequence[Budget],
+    candidates: Sequence[Record],
+    references: Sequence[Record],
+    published: Sequence[Point] = (),
 ) -> None:
-    """Write ``pareto.png``. The line joins the candidates that none beats in accuracy and FLOPs alone."""
+    """Write ``pareto.png``. The line joins the candidates that none beats in accuracy and FLOPs alone.
+
+    ``published`` networks have an axis of their own, on the right: their accuracy is that of another task, after a full
+    training; only their FLOPs, and their order among themselves, compare.
+    """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     finished = [r for r in candidates if r.accuracy is not None and r.status == "finished"]
@@ -32,8 +43,25 @@ def draw(
         xlabel="GFLOPs of the target network (multiply-adds)", ylabel="validation accuracy of the proxy, %", title=title
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    handles, labels = axes.get_legend_handles_labels()
+    if published:
+        right = axes.twinx()
+        _draw_published(right, published)
+        more_handles, more_labels = right.get_legend_handles_labels()
+        handles, labels = handles + more_handles, labels + more_labels
+    axes.legend(handles, labels, fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def _draw_published(axes: Axes, published: Sequence[Point]) -> None:
+    """Hollow grey marks with small names."""
+    x, y = [p.flops / 1e9 for p in published], [p.accuracy for p in published]
+    label = "published, fully trained (right axis)"
+    axes.scatter(x, y, s=16, marker="D", facecolors="none", edgecolors="#969696", label=label)
+    for point in published:
+        place = (point.flops / 1e9, point.accuracy)
+        axes.annotate(point.name, place, xytext=(3, -7), textcoords="offset points", fontsize=5, color="#969696")
+    axes.set_ylabel("published top-1 accuracy, %", color="#969696")
 
 
 def _points(records: Sequence[Record]) -> tuple[list[float], list[float]]:

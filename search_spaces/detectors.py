@@ -1,6 +1,6 @@
 """torchvision's detectors, with a feature pyramid, on a ResNet of ours: converted, or not.
 
-Faster R-CNN (Ren et al., 2015) and RetinaNet (Lin et al., 2017), both on FPN (Lin et al., 2017), as both papers use them.
+Faster R-CNN (Ren et al., 2015) and RetinaNet (Lin et al., 2017), both on FPN (Lin et al., 2017), as both papers do.
 """
 
 from collections.abc import Callable
@@ -34,4 +34,4 @@ def _pyramid(body: nn.Module, stages: list[int], extra: ExtraFPNBlock) -> Backbo
     """The body up to its last stage, with a pyramid over the given ones."""
     returned = {f"layer{stage}": str(i) for i, stage in enumerate(stages)}
     widths = [body.get_submodule(f"layer{stage}.0.downsample.0").out_channels for stage in stages]
-    return BackboneWithFPN(body, returned, widths, FPN_CHANNELS, extra)  # type: ignore[arg-type]
+    return BackboneWithFPN(body, returned, widths, FPN_CHANNELS, extra)

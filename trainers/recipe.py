@@ -1,6 +1,6 @@
 """The training recipe of a proxy: all that decides a training but the data, the network and the seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.checks import BadInput
 
@@ -62,14 +62,46 @@ class FullRecipe:
     source: str
 
 
+FULL_RECIPES = {
+    "spconv_cifar10": FullRecipe(
+        *("cifar10", 200, 128, 0.1, (50, 100, 150), 10, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
+        source="Split to Be Slim, Section 4.1; epochs, momentum and augmentation are not given: common values",
+    ),
+    "resnet20_cifar10": FullRecipe(
+        *("cifar10", 164, 128, 0.1, (82, 123), 10, 0.9, 1e-4, ("random_crop 32 padding 4", "horizontal_flip")),
+        source="Deep Residual Learning, Section 4.2, to which Split to Be Slim, Section 4.1, refers: 64k steps",
+    ),
+    "spconv_imagenet": FullRecipe(
+        *("imagefolder", 90, 256, 0.1, (30, 60), 10, 0.9, 1e-4, ("random_resized_crop 224", "horizontal_flip")),
+        source="Split to Be Slim, Section 4.2",
+    ),
+    "spconv_coco": FullRecipe(
+        *("coco", 12, 16, 0.02, (8, 11), 10, 0.9, 1e-4, ("resize 800 1333", "horizontal_flip")),
+        source="Split to Be Slim, Section 4.3: MMDetection's defaults, its 1x schedule",
+    ),
+    "compconv_cifar10": FullRecipe(
+        *("cifar10", 150, 128, 0.1, (60, 120), 20, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
+        source="CompConv, Section 4.1; the weight decay is not given: a common value",
+    ),
+    "compconv_cifar100": FullRecipe(
+        *("cifar100", 150, 128, 0.1, (60, 120), 20, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
+        source="CompConv, Section 4.1; the weight decay is not given: a common value",
+    ),
+    "compconv_imagenet": FullRecipe(
+        *("imagefolder", 100, 256, 0.1, (30, 60, 90), 10, 0.9, 1e-4, ("random_resized_crop 224", "horizontal_flip")),
+        source="CompConv, Section 4.1; the weight decay is not given: a common value",
+    ),
+    "compconv_coco": FullRecipe(
+        *("coco", 12, 16, 0.01, (8, 11), 10, 0.9, 1e-4, ("resize 800 1333", "horizontal_flip")),
+        source="CompConv, Section 4.1",
+    ),
+}
+
+
 def full_recipe(resolution: int) -> FullRecipe:
-    """SPConv's recipes: ImageNet (Section 4.2) for large inputs, CIFAR (Section 4.1) up to 64 pixels."""
+    """SPConv's recipes: ImageNet's for large inputs, CIFAR's up to 64 pixels."""
     if resolution > 64:
         augmentation = (f"random_resized_crop {resolution}", "horizontal_flip")
-        return FullRecipe(
-            "imagefolder", 90, 256, 0.1, (30, 60), 10, 0.9, 1e-4, augmentation, "Split to Be Slim, Section 4.2"
-        )
+        return replace(FULL_RECIPES["spconv_imagenet"], augmentation=augmentation)
     augmentation = (f"random_crop {resolution} padding 4", "horizontal_flip")
-    return FullRecipe(
-        "cifar10", 200, 128, 0.1, (50, 100, 150), 10, 0.9, 5e-4, augmentation, "Split to Be Slim, Section 4.1"
-    )
+    return replace(FULL_RECIPES["spconv_cifar10"], augmentation=augmentation)

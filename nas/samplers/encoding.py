@@ -1,15 +1,24 @@
 """Between Optuna's parameters and option indices: ``layer1.0.conv2.alpha`` = 0.25, as a person reads it."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search_spaces import Option, Space, Variable
+from search_spaces import Choice, Option, Space, Variable
+from search_spaces.operators import OPERATORS
 
 MISMATCH = 1e-2
 Params = dict[str, object]
+
+
+@cache
+def settings(asked: Choice) -> Params:
+    """The operator and all its settings, defaults included: two options that differ have settings that differ."""
+    defaults = {name: p.default for name, p in OPERATORS[asked.operator].hyper_parameters().items()}
+    return {"binary": False, **defaults, **asked.to_dict()}
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -18,7 +27,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     for variable in space.variables:
         values: dict[str, dict[object, None]] = {}
         for option in variable.options:
-            for setting, value in option.asked.to_dict().items():
+            for setting, value in settings(option.asked).items():
                 values.setdefault(setting, {})[value] = None
         for setting, options in values.items():
             if len(options) > 1:
@@ -39,7 +48,7 @@ def params(space: Space, indices: tuple[int, ...], proposal: Mapping[str, object
     result: Params = {}
     known = distributions(space)
     for variable, index in zip(space.variables, indices, strict=True):
-        for setting, value in variable.options[index].asked.to_dict().items():
+        for setting, value in settings(variable.options[index].asked).items():
             if f"{variable.name}.{setting}" in known:
                 result[f"{variable.name}.{setting}"] = value
     for name, distribution in known.items():
@@ -54,7 +63,7 @@ def indices(space: Space, values: Mapping[str, object]) -> tuple[int, ...]:
 
 
 def _mismatches(variable: Variable, option: Option, proposal: Mapping[str, object]) -> int:
-    wanted = {f"{variable.name}.{setting}": value for setting, value in option.asked.to_dict().items()}
+    wanted = {f"{variable.name}.{setting}": value for setting, value in settings(option.asked).items()}
     if proposal.get(f"{variable.name}.operator", option.asked.operator) != option.asked.operator:
         return len(wanted)
     return sum(name in proposal and proposal[name] != value for name, value in wanted.items())

@@ -39,7 +39,8 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: Size, **geometry: 
 def fold_conv_bn(block: nn.Sequential) -> None:
     """Turn the result of ``conv_bn`` into the convolution alone."""
     conv, bn = block
-    assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(bn, nn.BatchNorm2d)
     rescale(conv, *scale_shift(bn))
     block[1] = nn.Identity()
 

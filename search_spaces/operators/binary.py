@@ -9,7 +9,7 @@ OPERATIONS_PER_FLOP = 64  # XNOR-Net, Section 4.1: one instruction does 64 binar
 
 
 class Magnitude(nn.Module):
-    """K of XNOR-Net's Eq. 11: the inputs' mean magnitude under the kernel, ``(B, C, H, W)`` → ``(B, groups, H', W')``."""
+    """K of XNOR-Net's Eq. 11: the inputs' mean magnitude under the kernel: ``(B, C, H, W)`` → ``(B, groups, …)``."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -20,7 +20,8 @@ class Magnitude(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         magnitude = x.abs().unflatten(1, (self.groups, -1)).mean(2)
-        return F.conv2d(magnitude, self.get_buffer("box"), None, *self.geometry, groups=self.groups)
+        stride, padding, dilation = self.geometry
+        return F.conv2d(magnitude, self.get_buffer("box"), None, stride, padding, dilation, self.groups)
 
 
 class BinaryConv2d(nn.Conv2d):

@@ -128,7 +128,9 @@ class CompConv2d(Operator):
     @classmethod
     def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
         """C_0 becomes the depth of Eq. 6; at depth 0 nothing else has a meaning."""
-        depth = params["depth"] if params.get("depth") is not None else adaptive_depth(in_channels, params.get("c0", 128))
+        depth = (
+            params["depth"] if params.get("depth") is not None else adaptive_depth(in_channels, params.get("c0", 128))
+        )
         if depth == 0:
             return {"depth": 0}
         written = super().resolved(in_channels, **params)

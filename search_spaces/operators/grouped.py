@@ -10,7 +10,7 @@ from .shuffle import shuffle, shuffled_order
 
 
 class GroupedConv2d(Operator):
-    """The k×k convolution in ``groups`` groups, from *ImageNet Classification with Deep CNNs* (Krizhevsky et al., 2012).
+    """The k×k convolution in ``groups`` groups, from AlexNet (Krizhevsky et al., NeurIPS 2012).
 
     Parameters: k²·C_in·C_out / g.
 
@@ -49,7 +49,7 @@ class GroupedConv2d(Operator):
 
 
 class GroupedShuffleConv2d(GroupedConv2d):
-    """A grouped convolution and a channel shuffle in as many groups, from *ShuffleNet* (Zhang et al., CVPR 2018, Fig. 1).
+    """A grouped convolution, then a channel shuffle in as many groups (*ShuffleNet*, Zhang et al., CVPR 2018, Fig. 1).
 
     At a 1×1 slot it is ShuffleNet's grouped pointwise convolution; other kernels take the same form.
     """

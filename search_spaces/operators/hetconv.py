@@ -46,6 +46,7 @@ class HetConv2d(Operator):
             parts = torch.arange(in_channels).view(p, -1)
             others = torch.stack([torch.cat([parts[:i], parts[i + 1 :]]).flatten() for i in range(p)])
             self.register_buffer("others", others.flatten(), persistent=False)
+            self.others: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.gwc(x)

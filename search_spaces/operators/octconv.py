@@ -1,4 +1,4 @@
-"""OctConv, from *Drop an Octave: Reducing Spatial Redundancy in CNNs with Octave Convolution* (Chen et al., ICCV 2019)."""
+"""OctConv, from *Drop an Octave: Reducing Spatial Redundancy with Octave Convolution* (Chen et al., ICCV 2019)."""
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ class OctConv2d(Operator):
     A drop-in has one input and one output, so the low-frequency channels travel at full size, every pixel four times.
     Average pooling 2×2 gives them back exactly, and BatchNorm, ReLU and sums between two OctConvs act on the copies as
     they would on the original: chained, they are the multi-frequency network of the paper, with its multiply-adds.
-    Between layers that are no OctConv, ``alpha_in = 0`` reads all channels in full (as the paper's first layer does) and
+    Beside layers that are no OctConv, ``alpha_in = 0`` reads all channels in full (as the paper's first layer does) and
     ``alpha_out = 0`` writes all in full (its last). As in the paper, a stride is an average pooling before it.
 
     Parameters: k²·C_in·C_out, as vanilla; multiply-adds (1 − ¾·α·(2 − α)) of vanilla (Table 1).

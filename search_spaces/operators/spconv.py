@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
 
-
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from nas.feasible import Feasible, Limit
 from nas.front import DIRECTIONS
 from nas.samplers import SAMPLERS, ExhaustedError, WithinBudget, encoding
-from search_spaces import Space, load_space
+from search_spaces import Space, list_spaces, load_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -66,6 +66,14 @@ def test_parameters_say_the_architecture(space: Space, name: str) -> None:
         params = encoding.params(space, found, {})
         assert set(params) == set(encoding.distributions(space))
         assert encoding.indices(space, params) == found
+
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_parameters_tell_all_options_apart(name: str) -> None:
+    space = load_space(name)
+    for step in range(max(len(v.options) for v in space.variables)):
+        indices = tuple(step % len(v.options) for v in space.variables)
+        assert encoding.indices(space, encoding.params(space, indices, {})) == indices
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -1,0 +1,1 @@
+"""Every published row of both papers beside ours: ``python -m nas.papers``."""
