@@ -68,7 +68,7 @@ def main() -> int:
         return 2
     device = torch.device("cuda")
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/trainers"], check=False
+        [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-m", "gpu", "tests/trainers"], check=False
     ).returncode
     figures = {
         "gpu_tests": "passed" if tests == 0 else f"exit status {tests}",

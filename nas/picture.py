@@ -49,7 +49,7 @@ def draw(
         _draw_published(right, published)
         more_handles, more_labels = right.get_legend_handles_labels()
         handles, labels = handles + more_handles, labels + more_labels
-    axes.legend(handles, labels, fontsize=8)
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110)
 
 

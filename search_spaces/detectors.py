@@ -18,6 +18,9 @@ def faster_rcnn(body: nn.Module, classes: int = 81) -> FasterRCNN:
 
     Args:
         body: a ResNet with stages ``layer1`` to ``layer4``, such as ``Architecture.build`` returns.
+
+    Raises:
+        ValueError: a body without these stages.
     """
     return FasterRCNN(_pyramid(body, [1, 2, 3, 4], LastLevelMaxPool()), num_classes=classes)
 
@@ -32,6 +35,10 @@ DETECTORS: dict[str, Callable[[nn.Module], nn.Module]] = {"faster_rcnn": faster_
 
 def _pyramid(body: nn.Module, stages: list[int], extra: ExtraFPNBlock) -> BackboneWithFPN:
     """The body up to its last stage, with a pyramid over the given ones."""
+    missing = [f"layer{stage}" for stage in range(1, 5) if not hasattr(body, f"layer{stage}")]
+    if missing:
+        raise ValueError(f"a detector needs a ResNet with the stages layer1 to layer4, got one without {missing[0]}")
     returned = {f"layer{stage}": str(i) for i, stage in enumerate(stages)}
-    widths = [body.get_submodule(f"layer{stage}.0.downsample.0").out_channels for stage in stages]
+    norms = [[m for m in getattr(body, name).modules() if isinstance(m, nn.BatchNorm2d)] for name in returned]
+    widths = [in_stage[-1].num_features for in_stage in norms]
     return BackboneWithFPN(body, returned, widths, FPN_CHANNELS, extra)

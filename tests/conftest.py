@@ -1,7 +1,11 @@
 """One thread for every test: on a busy machine more of them are slower."""
 
+import os
+
 import pytest
 import torch
+
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  tests run side by side: a trial that yields to all others would starve
 
 
 @pytest.fixture(autouse=True)

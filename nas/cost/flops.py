@@ -32,7 +32,7 @@ def trace_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
         analysis.set_op_handle("aten::_convolution_mode", _conv_with_padding_in_words)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         by_module = analysis.by_module_and_operator()
-    binary = [n for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, BinaryConv2d)]
+    binary = [n for n, m in model.named_modules() if isinstance(m, BinaryConv2d)]
     counts = [int(by_module[name]["conv"] - by_module[f"{name}.magnitude"]["conv"]) for name in binary]
     return int(by_module[""].total()) - sum(n + -n // OPERATIONS_PER_FLOP for n in counts)
 

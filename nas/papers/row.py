@@ -35,7 +35,7 @@ def every_3x3(choice: Choice) -> Choose:
 
 def every(choice: Choice) -> Choose:
     """Each convolution but the first; where the channels can't hold it, its stand-in."""
-    return lambda slot: choice.stand_in(slot) if slot.in_channels > 3 else None
+    return lambda slot: choice.resolved(slot).stand_in(slot) if slot.in_channels > 3 else None
 
 
 def but_shortcuts(choose: Choose) -> Choose:
@@ -61,8 +61,10 @@ class Network:
 
     @cached_property
     def architecture(self) -> Architecture:
-        chosen = {name: self.choose(slot) for name, slot in backbone_slots(self.backbone).items()}
-        return Architecture(self.backbone, tuple((name, c) for name, c in chosen.items() if c is not None))
+        slots = backbone_slots(self.backbone)
+        chosen = {name: self.choose(slot) for name, slot in slots.items()}
+        layers = ((name, choice.resolved(slots[name])) for name, choice in chosen.items() if choice is not None)
+        return Architecture(self.backbone, tuple(layers))
 
     def measure(self) -> tuple[int, int]:
         """``(params, flops)`` of the network as it is built, by fvcore."""

@@ -27,7 +27,7 @@ class Magnitude(nn.Module):
 class BinaryConv2d(nn.Conv2d):
     """``(sign(x̂) ⊛ sign(W)) ⊙ K·α``: XNOR-Net's Eq. 11, with the BatchNorm before it that centres the input (Fig. 3).
 
-    α is the mean magnitude of each filter (Eq. 6). The signs' gradient passes straight through where |x| ≤ 1 (Section
+    α is the mean magnitude of each filter (Eq. 6). The signs' gradient passes straight through where |x| < 1 (Section
     3.1). Emulated in floating point: costs count a binary weight as 1/32 parameter and a binary multiply-add as 1/64
     FLOP (Section 4.1), latency is that of the emulation.
     """
@@ -44,8 +44,8 @@ class BinaryConv2d(nn.Conv2d):
                 conv.groups,
                 bias=False,
             )
-        self.weight = conv.weight
-        self.norm = nn.BatchNorm2d(conv.in_channels, device=conv.weight.device)
+        self.weight, self.bias = conv.weight, conv.bias
+        self.norm = nn.BatchNorm2d(conv.in_channels, device=conv.weight.device, dtype=conv.weight.dtype)
         self.magnitude = Magnitude(conv)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -63,7 +63,9 @@ def sign(x: Tensor) -> Tensor:
 
 
 def binarize(module: nn.Module) -> nn.Module:
-    """Replace every convolution inside ``module`` by its binary form, in place, with its weights; return ``module``."""
+    """Replace every convolution of ``module`` by its binary form, in place, with its weights; return the result."""
+    if type(module) is nn.Conv2d:
+        return BinaryConv2d(module)
     for parent in list(module.modules()):
         if isinstance(parent, BinaryConv2d):
             continue

@@ -1,11 +1,12 @@
 """CompConv, from *CompConv: A Compact Convolution Module for Efficient Feature Learning* (Zhang et al., CVPRW 2021)."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_known
 from .base import Operator, Size, conv_bn, fold_conv_bn, he_init, rescale, same, scale_shift
 from .shuffle import shuffle
 
@@ -70,6 +71,7 @@ class CompConv2d(Operator):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
         self.depth = adaptive_depth(in_channels, c0) if depth is None else depth
+        require_known("identity of CompConv", identity, get_args(Identity))
         self.shuffled, self.identity = shuffle, identity
         _check_depth(out_channels, self.depth, even)
         geometry = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
@@ -127,14 +129,15 @@ class CompConv2d(Operator):
 
     @classmethod
     def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
-        """C_0 becomes the depth of Eq. 6; at depth 0 nothing else has a meaning."""
+        """C_0 becomes the depth of Eq. 6; what has no meaning at that depth is left out."""
         depth = (
             params["depth"] if params.get("depth") is not None else adaptive_depth(in_channels, params.get("c0", 128))
         )
         if depth == 0:
             return {"depth": 0}
         written = super().resolved(in_channels, **params)
-        return {name: value for name, value in written.items() if name != "c0"} | {"depth": depth}
+        unused = {"c0", "identity"} if depth == 1 else {"c0"}
+        return {name: value for name, value in written.items() if name not in unused} | {"depth": depth}
 
     @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:

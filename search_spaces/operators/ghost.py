@@ -64,5 +64,11 @@ class GhostConv2d(Operator):
         return False
 
     @classmethod
+    def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
+        """Without ghosts the cheap kernel has its default."""
+        written = super().resolved(in_channels, **params)
+        return written if written["ratio"] > 1 else {**written, "cheap_kernel": 3}
+
+    @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
         return {**params, "ratio": min(params["ratio"], out_channels)}

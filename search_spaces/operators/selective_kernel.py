@@ -48,22 +48,25 @@ class SelectiveKernelConv2d(Operator):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
         require_groups("SK", groups, in_channels, out_channels)
-        if reduction < 1:
-            raise ValueError(f"SK: reduction must be at least 1, got {reduction}")
-        geometry = {"stride": self.stride, "padding": self.padding, "groups": groups}
+        if not isinstance(reduction, int) or reduction < 1:
+            raise ValueError(f"SK: reduction must be an integer of at least 1, got {reduction!r}")
         near, far = self.dilation, (2 * self.dilation[0], 2 * self.dilation[1])
-        self.near = conv_bn(in_channels, out_channels, self.kernel_size, dilation=near, **geometry)
-        self.far = conv_bn(in_channels, out_channels, self.kernel_size, dilation=far, **geometry)
-        (rows, columns), (down, right) = self.kernel_size, self.dilation
-        reach = (columns - 1) * right, (rows - 1) * down  # how much wider and higher the dilated kernel is
-        self.wider = (reach[0] // 2, reach[0] - reach[0] // 2, reach[1] // 2, reach[1] - reach[1] // 2)
+        more = [d * (k - 1) for k, d in zip(self.kernel_size, near, strict=True)]  # how much the far kernel is larger
+        around = tuple(p + m // 2 for p, m in zip(self.padding, more, strict=True))
+        self.uneven = (0, more[1] % 2, 0, more[0] % 2)
+        geometry = {"stride": self.stride, "groups": groups}
+        self.near = conv_bn(
+            in_channels, out_channels, self.kernel_size, padding=self.padding, dilation=near, **geometry
+        )
+        self.far = conv_bn(in_channels, out_channels, self.kernel_size, padding=around, dilation=far, **geometry)
         squeezed = max(out_channels // reduction, LEAST_SQUEEZED)
         self.squeeze = nn.Linear(out_channels, squeezed, bias=False)
         self.squeeze_norm: nn.Module = SqueezeNorm(squeezed)
         self.select = nn.Linear(squeezed, 2 * out_channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        near, far = F.relu(self.near(x)), F.relu(self.far(F.pad(x, self.wider)))
+        near = F.relu(self.near(x))
+        far = F.relu(self.far(F.pad(x, self.uneven) if any(self.uneven) else x))
         means = F.adaptive_avg_pool2d(near + far, 1).flatten(1)
         scores = self.select(F.relu(self.squeeze_norm(self.squeeze(means))))
         towards_near, towards_far = scores.unflatten(1, (2, -1)).unbind(1)

@@ -1,15 +1,17 @@
 """SPConv, from *Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution* (Zhang et al., IJCAI 2020)."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import require_known
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
 
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
+Fusion = Literal["attention", "sum"]
 
 
 def representative_channels(in_channels: int, alpha: float) -> int:
@@ -51,10 +53,12 @@ class SPConv2d(Operator):
         groups: int = 2,
         heavy: Heavy = "gwc+pwc",
         redundant: bool = True,
-        fusion: Literal["attention", "sum"] = "attention",
+        fusion: Fusion = "attention",
         dilation: Size = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
+        require_known("heavy of SPConv", heavy, get_args(Heavy))
+        require_known("fusion of SPConv", fusion, get_args(Fusion))
         groups = 1 if heavy == "vanilla" else groups
         self.alpha, self.groups, self.heavy, self.fusion = alpha, groups, heavy, fusion
         self.representative = _checked_representative(in_channels, out_channels, alpha, groups)
@@ -122,6 +126,15 @@ class SPConv2d(Operator):
     def _fold_branch(bn: nn.Module, convs: list[nn.Module]) -> None:
         assert isinstance(bn, nn.BatchNorm2d)
         _rescale_sum(convs, *scale_shift(bn))
+
+    @classmethod
+    def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
+        """What has no meaning beside the others has its default."""
+        written = super().resolved(in_channels, **params)
+        if written.get("heavy") == "vanilla":
+            written["groups"] = 1
+        unused = {"redundant", "fusion"} if written["alpha"] == 1 else {"fusion"} if "redundant" in written else set()
+        return {name: value for name, value in written.items() if name not in unused}
 
     @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:

@@ -1,29 +1,92 @@
 """``convert`` on our own and on other people's networks."""
 
+import itertools
+from collections.abc import Iterable
+
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
-from search_spaces import VANILLA, Choice, convert, find_slots
+from nas.cost.flops import trace_flops
+from search_spaces import VANILLA, Backbone, Choice, convert, find_slots, fold
+from search_spaces.operators import OPERATORS
+
+from .test_operators import randomised
 
 SPCONV = Choice.of("spconv", alpha=1 / 4, groups=2)
-COMPCONV = Choice.of("compconv", depth=2)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "regnet_y_400mf"])
+CHOICES = [
+    *(Choice.of(name) for name in OPERATORS if name != "vanilla"),
+    Choice.of("vanilla", binary=True),
+    Choice.of("spconv", heavy="gwc-pwc", fusion="sum"),
+    Choice.of("compconv", depth=2, identity="conv", binary=True),
+    Choice.of("octconv", alpha=1 / 4, alpha_in=0),
+]
+NETWORKS = ["resnet50", "vgg16_bn", "densenet121", "mobilenet_v3_large", "regnet_y_400mf", "wide_resnet50_2"]
+
+
+def slow(*names: str) -> list:
+    return [pytest.param(n, marks=pytest.mark.slow) if n in names else n for n in NETWORKS]
+
+
+def nearest_choices(network: nn.Module) -> dict[str, Choice]:
+    """One choice after the other for the slots, as near as their channels allow."""
+    asked = zip(find_slots(network).items(), itertools.cycle(CHOICES), strict=False)
+    return {n: choice.resolved(slot).stand_in(slot) for (n, slot), choice in asked}
+
+
+def input_shapes(network: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, torch.Size]:
+    """What each module reads when ``network`` reads ``images``."""
+    shapes: dict[str, torch.Size] = {}
+    hooks = [
+        network.get_submodule(n).register_forward_pre_hook(lambda _, inputs, n=n: shapes.update({n: inputs[0].shape}))
+        for n in names
+    ]
+    network(images)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+@pytest.mark.parametrize("name", slow("vgg16_bn", "wide_resnet50_2"))
 def test_any_network_keeps_its_shape_and_trains(name: str) -> None:
     network = getattr(torchvision.models, name)(weights=None, num_classes=5)
-    slots = find_slots(network)
-    chosen = {n: SPCONV if s.kernel_size == (3, 3) and s.in_channels >= 8 else COMPCONV for n, s in slots.items()}
-    chosen = {n: c.stand_in(slots[n]) for n, c in chosen.items()}
-    before = sum(p.numel() for p in network.parameters())
+    chosen = nearest_choices(network)
     convert(network, chosen)
-    assert sum(p.numel() for p in network.parameters()) < before
     out = network(torch.randn(2, 3, 64, 64))
     out.square().sum().backward()
     assert out.shape == (2, 5)
-    assert all(p.grad is not None for n, p in network.named_parameters() if n.startswith(tuple(chosen)))
+    assert find_slots(network).keys() & chosen.keys() == set()
+    for converted in map(network.get_submodule, chosen):
+        gradients = [p.grad for p in converted.parameters()]
+        assert all(g is not None and g.isfinite().all() for g in gradients)
+        assert any(g.any() for g in gradients)
+
+
+@pytest.mark.parametrize("name", slow("vgg16_bn", "densenet121", "regnet_y_400mf", "wide_resnet50_2"))
+def test_flops_drop_by_what_the_layers_save(name: str) -> None:
+    """The whole network's change is the sum of the slots', each counted alone at the slot's input."""
+    network = getattr(torchvision.models, name)(weights=None, num_classes=5)
+    chosen = nearest_choices(network)
+    shape = (1, 3, 64, 64)
+    shapes = input_shapes(network.eval(), chosen, torch.zeros(shape))
+    before = trace_flops(network, shape)
+    convs = {n: network.get_submodule(n) for n in chosen}
+    after = trace_flops(convert(network, chosen).eval(), shape)
+    changes = [trace_flops(network.get_submodule(n), shapes[n]) - trace_flops(convs[n], shapes[n]) for n in chosen]
+    assert after - before == sum(changes) < 0
+
+
+@pytest.mark.parametrize("name", ["resnet50_cifar", "resnet20", "vgg16"])
+def test_folding_a_converted_network_keeps_its_output(name: str) -> None:
+    """To rounding, whatever stands behind each operator."""
+    network = Backbone(name, 10, 32, 0.5).build()
+    convert(network, nearest_choices(network))
+    randomised(network.double()).eval()
+    images = torch.randn(2, 3, 15, 17, dtype=torch.float64)
+    torch.testing.assert_close(fold(network)(images), network(images), rtol=1e-7, atol=1e-7)
 
 
 def test_vanilla_leaves_the_convolution_and_its_weights() -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces import Choice, load_space
@@ -88,6 +89,52 @@ def test_output_is_that_of_plain_loops(stride: int, alpha: float, groups: int, s
     image = torch.randn(8, *size)
     expected = torch.tensor(reference(operator, image, stride))
     torch.testing.assert_close(operator(image[None])[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize(("alpha", "groups"), [(1 / 2, 2), (1 / 4, 4), (1, 2)])
+@pytest.mark.parametrize("channels", [(32, 32), (64, 32), (32, 96)])
+@pytest.mark.parametrize("heavy", ["gwc+pwc", "gwc-pwc", "vanilla"])
+@pytest.mark.parametrize("redundant", [True, False])
+def test_parameters_of_the_options_of_table_4(
+    kernel: int, alpha: float, groups: int, channels: tuple[int, int], heavy: str, redundant: bool
+) -> None:
+    """P20 to P22 and P1; how the two parts are fused (P3) costs no parameters."""
+    l, m = channels  # noqa: E741
+    r = alpha * l
+    by_heavy = {
+        "gwc+pwc": kernel**2 * r * m / groups + r * m,
+        "gwc-pwc": kernel**2 * r * m / groups + m * m,
+        "vanilla": kernel**2 * r * m,
+    }
+    cheap = (l - r) * m + 2 * m if redundant and alpha < 1 else 0
+    for fusion in ("attention", "sum"):
+        operator = SPConv2d(l, m, kernel, alpha=alpha, groups=groups, heavy=heavy, redundant=redundant, fusion=fusion)
+        assert sum(p.numel() for p in operator.parameters()) == by_heavy[heavy] + 2 * m + cheap
+
+
+@pytest.mark.parametrize("heavy", ["gwc+pwc", "gwc-pwc", "vanilla"])
+@pytest.mark.parametrize("redundant", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_output_of_the_options_of_table_4(heavy: str, redundant: bool, stride: int) -> None:
+    """With the plain sum; the attention's is that of the plain loops above."""
+    operator = SPConv2d(8, 6, stride=stride, groups=2, heavy=heavy, redundant=redundant, fusion="sum").eval()
+    images = torch.randn(2, 8, 9, 7)
+    small = F.avg_pool2d(images, stride, ceil_mode=True, count_include_pad=False)
+    groups = 1 if heavy == "vanilla" else 2
+    expected = F.conv2d(images[:, :4], operator.gwc.weight, stride=stride, padding=1, groups=groups)
+    if heavy == "gwc+pwc":
+        expected = expected + F.conv2d(small[:, :4], operator.pwc.weight)
+    elif heavy == "gwc-pwc":
+        expected = F.conv2d(expected, operator.pwc.weight)
+    expected = operator.bn_representative(expected)
+    if redundant:
+        expected = expected + operator.bn_redundant(F.conv2d(small[:, 4:], operator.redundant.weight))
+    torch.testing.assert_close(operator(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_vanilla_convolution_takes_any_groups() -> None:
+    assert SPConv2d(16, 16, groups=3, heavy="vanilla").gwc.groups == 1
 
 
 @pytest.mark.parametrize(
