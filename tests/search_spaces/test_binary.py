@@ -26,7 +26,7 @@ GEOMETRIES: list[dict[str, Any]] = [
 
 
 def reference(conv: BinaryConv2d, images: Tensor) -> Tensor:
-    """``(sign(x̂) ⊛ sign(W)) ⊙ K·α`` and the bias, over unfolded patches: ``(B, C_in, H, W)`` → ``(B, C_out, H'·W')``."""
+    """``(sign(x̂) ⊛ sign(W)) ⊙ K·α``, and the bias, by unfolding: ``(B, C_in, H, W)`` → ``(B, C_out, pixels)``."""
     x, groups, batch = conv.norm(images), conv.groups, len(images)
     geometry = (conv.kernel_size, conv.dilation, conv.padding, conv.stride)
     patches = F.unfold(torch.where(x >= 0, 1.0, -1.0), *geometry)
