@@ -10,6 +10,7 @@ import json
 import statistics
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def main() -> None:
     feasible = Feasible([len(v.options) for v in space.variables], limits)
     figures: dict[str, object] = {"space": space.name, "budget": [b.text for b in budgets], **describe(device)}
     for name, make in SAMPLERS.items():
-        sampler = WithinBudget(make(0, TRIALS), space, feasible, 0)
+        sampler = WithinBudget(partial(make, trials=TRIALS), space, feasible, 0)
         study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
         seconds = []
         for _ in range(TRIALS):

@@ -2,8 +2,11 @@
 
 import logging
 import os
+import secrets
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from ray.exceptions import AuthenticationError
 from search_spaces.checks import BadInput
 
 PACKAGES = ("nas", "search_spaces", "trainers")
+PROBE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -24,38 +28,89 @@ class Cluster:
 
 
 @contextmanager
-def cluster(address: str | None, cpus_per_trial: float, gpus_per_trial: float) -> Iterator[Cluster]:
+def cluster(
+    address: str | None, cpus_per_trial: float, gpus_per_trial: float, allow_unauthenticated: bool = False
+) -> Iterator[Cluster]:
     """Start Ray on this machine, or join the one at ``address``; leave it at the end.
 
-    A Ray that is started here turns token authentication on by itself; one that is joined has it if it was started so.
+    A Ray that is started here has token authentication. One that is joined must have it, for whoever reaches a
+    cluster without it runs code there, unless the user says otherwise.
 
     Raises:
-        ValueError: no cluster answers at ``address``, or it can't hold even one trial.
+        BadInput: no cluster answers at ``address``, it is not authenticated, or it can't hold even one trial.
     """
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        raise BadInput(
-            f"RAY_AUTH_MODE must be token, got {os.environ['RAY_AUTH_MODE']!r}: searches run authenticated only"
-        )
+    if address is None or not allow_unauthenticated:
+        _require_tokens(joining=address is not None)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its box of settings; the lines that we print say more
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     try:
         context = _start() if address is None else _join(address)
+        if address is not None and not allow_unauthenticated:
+            _require_locked(address, context.dashboard_url)
         yield Cluster(_login(context.dashboard_url), _trials_at_once(cpus_per_trial, gpus_per_trial))
     finally:
         ray.shutdown()
 
 
+def _require_tokens(joining: bool) -> None:
+    """This process must use a token; a Ray that is started here does so by itself."""
+    mode = os.environ.get("RAY_AUTH_MODE", "unset" if joining else "token")
+    if mode.lower() == "token":
+        return
+    if not joining:
+        raise BadInput(f"RAY_AUTH_MODE must be token, got {mode!r}: searches run authenticated only")
+    raise BadInput(
+        f"--address needs token authentication: RAY_AUTH_MODE must be token, it is {mode}; set it, and RAY_AUTH_TOKEN "
+        f"or RAY_AUTH_TOKEN_PATH, as on the cluster (--allow-unauthenticated joins a cluster without it)"
+    )
+
+
+def _require_locked(address: str, dashboard: str | None) -> None:
+    """Refuse a cluster whose dashboard runs jobs for whoever asks."""
+    if not dashboard:
+        return
+    try:
+        with urllib.request.urlopen(f"http://{dashboard}/api/jobs/", timeout=PROBE_S):
+            pass
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return
+    except OSError:
+        return  # not to be reached from here: nor by others who are where we are
+    raise BadInput(
+        f"--address {address}: its dashboard answers without a token, so anyone who reaches it can run code there; "
+        f"start the cluster with RAY_AUTH_MODE=token, or join it all the same with --allow-unauthenticated"
+    )
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+
+
+def _make_token() -> None:
+    """A token that its owner alone can read, before Ray makes one that all can."""
+    path = _token_file()
+    if "RAY_AUTH_TOKEN" in os.environ or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+
+
 def _login(url: str | None) -> str:
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    token = _token_file()
     if token.exists():
-        token.chmod(0o600)  # Ray writes it for all to read
+        token.chmod(0o600)  # an earlier Ray may have written it for all to read
     if not url:
         return "Ray dashboard: not running (it needs ray[default])"
     return f"Ray dashboard: http://{url}\n  log in with the token that `cat {token}` prints"
 
 
 def _start() -> ray._private.worker.BaseContext:
+    _make_token()
     return ray.init(
         address="local",
         include_dashboard=True,

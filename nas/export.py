@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -21,8 +22,14 @@ from .question import Question
 Latencies = Mapping[str, Mapping[str, float]]
 
 
-def write_question(question: Question, device: torch.device, at_once: int) -> None:
-    """search.yaml: what was asked, fully resolved, with versions, commit and hardware."""
+def write_question(question: Question, device: torch.device) -> None:
+    """search.yaml: what was asked, fully resolved, with versions, commit and hardware; a resumed run adds a line."""
+    path = question.run / "search.yaml"
+    if question.resumed:
+        earlier = yaml.safe_load(path.read_text())
+        again = [*earlier.get("resumed", []), {"trials": question.trials, **provenance(device)}]
+        dump_yaml(path, {**earlier, "trials": question.trials, "resumed": again})
+        return
     asked = {
         "space": question.space.name,
         "backbone": asdict(question.space.backbone),
@@ -38,10 +45,11 @@ def write_question(question: Question, device: torch.device, at_once: int) -> No
         "gpus_per_trial": question.gpus_per_trial,
         "address": question.address,
         "references": question.references,
-        "trials_at_once": at_once,
+        "planned": question.planned or question.trials,
+        "storage": question.storage,
         "provenance": provenance(device),
     }
-    dump_yaml(question.run / "search.yaml", asked)
+    dump_yaml(path, asked)
 
 
 def export(

@@ -1,13 +1,14 @@
 """The ledger: one JSON line per finished trial, appended and fsynced. It is the one source of truth of a run."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from search_spaces import Architecture
+from search_spaces.checks import BadInput
+
+from . import journal
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Record:
 
     ``accuracy`` (validation, the search's objective) and ``test_accuracy`` (for reports) are the proxy's, in [0, 1];
     ``flops``, ``params`` and ``latency_ms`` the target's. ``started`` and ``ended`` are Unix times; ``train_s`` is the
-    time within that was spent in training and scoring. ``accuracy_by_epoch`` is on an eighth of the validation split,
-    but for the last epoch's.
+    time within that was spent in training and scoring; ``starts`` counts how often the training was begun or gone on
+    with. ``accuracy_by_epoch`` is on an eighth of the validation split, but for the last epoch's.
     """
 
     trial: str
@@ -37,6 +38,7 @@ class Record:
     substituted: tuple[str, ...] = ()
     node: str | None = None
     device: str | None = None
+    starts: int | None = None
     seed: int | None = None
     name: str | None = None
     reason: str | None = None
@@ -57,28 +59,29 @@ class Ledger:
     records: list[Record] = field(default_factory=list)
 
     def append(self, record: Record) -> None:
-        """On disk when this returns."""
-        present = {key: value for key, value in asdict(record).items() if value is not None}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(present) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """On disk when this returns; after an OSError it is neither on disk nor in memory."""
+        journal.append(self.path, {key: value for key, value in asdict(record).items() if value is not None})
         self.records.append(record)
 
-
-def ledger_if_any(path: Path) -> list[Record]:
-    """The records of a run whose first trial may not have ended yet."""
-    return read_ledger(path) if path.exists() else []
+    @classmethod
+    def open(cls, path: Path) -> "Ledger":
+        """The ledger of a run, new or not, mended so that more can be appended."""
+        records = read_ledger(path)
+        journal.mend(path)
+        return cls(path, records)
 
 
 def read_ledger(path: Path) -> list[Record]:
-    """The records of a run, finished or not. ValueError names a line that is damaged."""
+    """The records of a run, finished or not; none where no trial has ended yet. A torn last line is dropped, and said.
+
+    Raises:
+        BadInput: a line before the last is damaged; it names the line.
+    """
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, entry in enumerate(journal.read(path), start=1):
         try:
-            entry = json.loads(line)
             sequences = {k: tuple(v) for k, v in entry.items() if isinstance(v, list)}
             records.append(Record(**{**entry, **sequences}))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: is no record of a trial: {error}") from None
+        except TypeError as error:
+            raise BadInput(f"{path}, line {number}: is no record of a trial: {error}") from None
     return records

@@ -11,16 +11,28 @@ from rich.text import Text
 
 from .budget import show
 from .ledger import Record
+from .storage import Mirror
 
 HEARTBEAT_S = 10.0
 
 
 class Watch(Callback):
-    """Tune's events as lines. ``record_of`` finds the record of a trial that ended; ``failed`` is told of failures."""
+    """Tune's events as lines. ``record_of`` finds the record of a trial that ended; ``failed`` is told of failures.
+
+    ``forget`` drops the checkpoint of a trial whose record is on disk.
+    """
 
     def __init__(
-        self, console: Console, total: int, record_of: Callable[[str], Record | None], failed: Callable[..., None]
+        self,
+        console: Console,
+        total: int,
+        record_of: Callable[[str], Record | None],
+        failed: Callable[..., None],
+        forget: Callable[[Record], None],
+        mirror: Mirror | None = None,
     ) -> None:
+        self.mirror, self.forget = mirror, forget
+        self.said: set[str] = set()
         self.console, self.total, self.record_of, self.failed = console, total, record_of, failed
         self.running: dict[str, str] = {}
         self.last_line = time.monotonic()
@@ -42,7 +54,12 @@ class Watch(Callback):
     ) -> None:
         text = f"{trial.config['name']} epoch {result['epoch']} {result['accuracy']:.1%}"
         self.running[trial.trial_id] = text
+        if result.get("unwritten"):
+            self._once(f"a checkpoint can't be written, trials go on without: {result['unwritten']}")
         self._status()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._print(f"{trial.config['name']}: its process died; it goes on in another")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial)
@@ -56,9 +73,14 @@ class Watch(Callback):
     def _ended(self, trial: Any) -> None:
         self.running.pop(trial.trial_id, None)
         self.bar.advance(self.task)
+        if self.mirror:
+            self.mirror.sync()
+            if self.mirror.problem:
+                self._once(f"the copy at --storage is behind: {self.mirror.problem}")
         record = self.record_of(trial.trial_id)
         if record is None:
             return
+        self.forget(record)
         costs = (
             f"{show('flops', record.flops)}, {show('params', record.params)}, {show('latency_ms', record.latency_ms)}"
         )
@@ -74,6 +96,11 @@ class Watch(Callback):
         self.bar.update(self.task, description=text)
         if not self.console.is_terminal and (force or time.monotonic() - self.last_line > HEARTBEAT_S):
             self._print(f"  running: {text}")
+
+    def _once(self, text: str) -> None:
+        if text not in self.said:
+            self.said.add(text)
+            self._print(text)
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -20,7 +20,12 @@ DEFAULT_GPU_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Question:
-    """One search, fully resolved."""
+    """One search, fully resolved.
+
+    Args:
+        planned: the candidates that the run was first asked for: ``trials`` may have been raised since.
+        resumed: whether the run's folder is there already.
+    """
 
     space: Space
     budgets: tuple[Budget, ...]
@@ -39,6 +44,10 @@ class Question:
     output: Path
     name: str
     references: bool = True
+    storage: str | None = None
+    allow_unauthenticated: bool = False
+    planned: int | None = None
+    resumed: bool = False
 
     def __post_init__(self) -> None:
         require_known("sampler", self.sampler, SAMPLERS)
@@ -62,6 +71,11 @@ class Question:
     @property
     def run(self) -> Path:
         return self.output / self.name
+
+    @property
+    def state(self) -> Path:
+        """What ``--resume`` needs beside the ledger: proposals, costs, the space, checkpoints, the lock."""
+        return self.run / "state"
 
 
 def resolve_space(name: str, budgets: list[str]) -> tuple[Space, tuple[Budget, ...]]:
@@ -90,17 +104,27 @@ def resolve_device(device: str, gpus_per_trial: float | None, address: str | Non
 
 def check_run(run: Path) -> None:
     """ValueError if the run's folder exists, or nothing can be written beside it: known before anything is measured."""
+    check_folder(run.parent)
+    if run.exists() and not is_remnant(run):
+        raise BadInput(f"the run {str(run)!r} exists: go on with it by --resume {run}, or choose another --name")
+
+
+def is_remnant(run: Path) -> bool:
+    """Whether a folder is what a crash left of a run that had not begun."""
+    return run.is_dir() and {path.name for path in run.iterdir()} == {"state"}
+
+
+def check_folder(folder: Path) -> None:
+    """ValueError if nothing can be written into a results folder."""
     try:
-        run.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=run.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
             pass
-        if run.exists():
-            raise BadInput(f"the run {str(run)!r} exists: choose another --name")
     except OSError as error:
-        raise BadInput(f"the results folder {str(run.parent)!r} can't be written: {error.strerror}") from None
+        raise BadInput(f"the results folder {str(folder)!r} can't be written: {error.strerror}") from None
 
 
 def create_run(run: Path) -> None:
     """Make the run's folder."""
     check_run(run)
-    run.mkdir()
+    (run / "state").mkdir(parents=True, exist_ok=True)

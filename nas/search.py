@@ -1,10 +1,14 @@
 """A whole search: costs first, then trials on Ray Tune, then the front. Knows Ray; the command line only hands over."""
 
-import shutil
+import logging
+import os
+import platform
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import ray
@@ -13,6 +17,7 @@ from ray import tune
 from rich.console import Console
 
 from search_spaces.checks import BadInput
+from trainers import checkpoint
 from trainers.data import DATASETS, ImageData
 
 from .budget import Budget, show
@@ -26,26 +31,32 @@ from .proposer import Proposer
 from .question import Question
 from .references import references
 from .samplers import SAMPLERS, WithinBudget
+from .storage import Mirror
 from .trial import ProxyTrial
 
-RESTARTS = 2
+RESTARTS = 10  # of a trial whose process died: killed, out of memory, its node lost
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found: candidates and references, finished and failed, and how it ended."""
+    """What a search found: candidates and references, finished and failed, and how it ended.
+
+    ``lately`` are the trials that ended since it was begun or resumed. ``disk_error`` is why it had to stop.
+    """
 
     candidates: list[Record]
     references: list[Record]
+    lately: list[Record]
     interrupted: bool
     exhausted: bool
     at_once: int
+    disk_error: OSError | None = None
 
     def summary(self) -> str:
         """``12 of 12 candidates finished; 97% of …``."""
         finished = sum(r.status == "finished" for r in self.candidates)
         parts = [f"{finished} of {len(self.candidates)} candidates finished"]
-        share = time_in_training([*self.candidates, *self.references], self.at_once)
+        share = time_in_training(self.lately, self.at_once)
         if share is not None:
             parts.append(f"{share:.0%} of the time of {self.at_once} trials at once went into training")
         if self.exhausted:
@@ -106,49 +117,105 @@ def fitted(question: Question, data: ImageData) -> Question:
 
 def connected(question: Question) -> AbstractContextManager[Cluster]:
     """Ray, as the question asks for it."""
-    return cluster(question.address, question.cpus_per_trial, question.gpus_per_trial)
+    return cluster(question.address, question.cpus_per_trial, question.gpus_per_trial, question.allow_unauthenticated)
 
 
 def search(
-    question: Question, table: CostTable, feasible: Feasible, data: ImageData, at_once: int, console: Console
+    question: Question,
+    proposer: Proposer,
+    data: ImageData,
+    at_once: int,
+    console: Console,
+    mirror: Mirror | None = None,
 ) -> Outcome:
-    """Run the trials. Ctrl-C ends it early; what is finished is returned all the same."""
-    proposer = _proposer(question, table, feasible)
-    total = question.trials + len(proposer.waiting)
-    console.print(f"{total} trials ({question.trials} candidates), {at_once} at a time", highlight=False)
-    watch = Watch(console, total, proposer.record_of, proposer.trial_failed)
-    tuner = _tuner(question, data, proposer, watch, total, at_once)
-    try:
-        with watch.bar:
-            tuner.fit()
-    finally:
-        shutil.rmtree(question.run / "tune", ignore_errors=True)  # checkpoints: of use to a running search only
-    candidates, beside = proposer.ledger.records, proposer.reference_ledger.records
-    ended = {record.trial for record in (*candidates, *beside)}
-    interrupted = len(ended) < total and not proposer.exhausted
-    return Outcome(candidates, beside, interrupted, proposer.exhausted, at_once)
+    """Run the trials that are still to do. Ctrl-C ends it early; what is finished is returned all the same."""
+    total, to_propose = proposer.to_do, max(0, question.trials - proposer.asked)
+    console.print(f"{total} trials ({to_propose} to be proposed), {at_once} at a time", highlight=False)
+    checkpoints = checkpoints_of(question)
+    if checkpoints is None:
+        console.print("the nodes share no folder (--storage names one): a trial whose node is lost starts over")
+
+    def forget(*records: Record) -> None:
+        if checkpoints is not None:
+            checkpoint.delete_all(checkpoints, {record.key for record in records})
+
+    forget(*proposer.ledger.records, *proposer.reference_ledger.records)  # a crash may have left them
+    watch = Watch(console, total, proposer.record_of, proposer.trial_failed, forget, mirror)
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # Tune's own snapshot: nobody reads it
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a process that died is said in a line of ours
+    with tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True) as scratch, watch.bar:
+        _tuner(question, data, proposer, watch, total, at_once, scratch, checkpoints).fit()
+    return outcome_of(proposer, at_once)
 
 
-def _proposer(question: Question, table: CostTable, feasible: Feasible) -> Proposer:
+def outcome_of(proposer: Proposer, at_once: int) -> Outcome:
+    """What there is, whether or not something was still to do."""
+    return Outcome(
+        proposer.ledger.records,
+        proposer.reference_ledger.records,
+        list(proposer.ended.values()),
+        interrupted=proposer.to_do > 0 and not proposer.exhausted,
+        exhausted=proposer.exhausted,
+        at_once=at_once,
+        disk_error=proposer.disk_error,
+    )
+
+
+def proposer_of(question: Question, table: CostTable, feasible: Feasible) -> Proposer:
+    """What proposes, as the run's files say; for a new run there are none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    inner = SAMPLERS[question.sampler](question.seed, question.trials)
-    sampler = WithinBudget(inner, question.space, feasible, question.seed)
+    make, planned = SAMPLERS[question.sampler], question.planned or question.trials
+    sampler = WithinBudget(lambda seed: make(seed, planned), question.space, feasible, question.seed)
     study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler, study_name=question.name)
     return Proposer(
         question.space,
         table,
         study,
         question.trials,
-        Ledger(question.run / "trials.jsonl"),
+        Ledger.open(question.run / "trials.jsonl"),
         references(question.space) if question.references else {},
-        Ledger(question.run / "references.jsonl"),
+        Ledger.open(question.run / "references.jsonl"),
+        question.state / "proposals.jsonl",
         question.seed,
     )
 
 
+def checkpoints_of(question: Question) -> str | None:
+    """Where trials write their checkpoints, for any process to go on from; ``None``: nowhere that all reach."""
+    if question.storage is not None:
+        return f"{question.storage}/{question.name}/state/checkpoints"
+    hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    return str((question.state / "checkpoints").resolve()) if hosts == {platform.node()} else None
+
+
+class _StopWhenFull(tune.Stopper):
+    """Ends all trials once nothing more can be written."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        self.proposer = proposer
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.proposer.disk_error is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles it for a restore that we never ask for."""
+        return {}
+
+
 def _tuner(
-    question: Question, data: ImageData, proposer: Proposer, watch: Watch, total: int, at_once: int
+    question: Question,
+    data: ImageData,
+    proposer: Proposer,
+    watch: Watch,
+    total: int,
+    at_once: int,
+    scratch: str,
+    checkpoints: str | None,
 ) -> tune.Tuner:
+    """Tune keeps nothing that we need: proposals, results and checkpoints are in the run's folder."""
     trainable = tune.with_parameters(
         ProxyTrial,
         data=data,
@@ -157,9 +224,9 @@ def _tuner(
         proxy={"width": question.proxy_width, "resolution": question.proxy_resolution},
         device=question.device,
         threads=max(1, int(question.cpus_per_trial)) if question.device == "cpu" else 1,
+        checkpoints=checkpoints,
     )
     resources = {"cpu": question.cpus_per_trial, "gpu": question.gpus_per_trial}
-    shared_disk = len(ray.nodes()) == 1  # checkpoints on this disk are of no use to another node
     return tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
@@ -172,11 +239,12 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(question.run.resolve()),
+            storage_path=scratch,
             verbose=0,
             callbacks=[watch],
+            stop=_StopWhenFull(proposer),
             failure_config=tune.FailureConfig(max_failures=RESTARTS),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1 if shared_disk else 0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
 

@@ -1,27 +1,26 @@
 """A trial: one proxy network, trained epoch by epoch as a Ray Tune class Trainable whose actor is reused."""
 
-import os
 import platform
 import time
-from pathlib import Path
+import traceback
 from typing import Any
 
 import torch
 from ray import tune
 
 from search_spaces import Architecture, proxy_of
+from trainers import checkpoint
 from trainers.data import ImageData
-from trainers.proxy import DivergedError, ProxyTraining
+from trainers.proxy import DivergedError, ProxyTraining, out_of_memory
 from trainers.recipe import Recipe
-
-CHECKPOINT = "training.pt"
 
 
 class ProxyTrial(tune.Trainable):
     """``config["architecture"]`` is a target architecture; its proxy is trained, one epoch a step.
 
-    Everything that a step reports goes into the ledger. A training that diverges ends its trial with a ``reason``;
-    any other error reaches Tune, which restarts the trial from its last checkpoint.
+    Everything that a step reports goes into the ledger. A training that diverges, or fails for its own fault twice,
+    ends its trial with a ``reason``. One whose process dies goes on from its last checkpoint in another process: after
+    each epoch it is written to ``checkpoints``, a folder that all trials can reach, under the architecture's key.
     """
 
     def setup(
@@ -33,9 +32,11 @@ class ProxyTrial(tune.Trainable):
         proxy: dict[str, float],
         device: str,
         threads: int,
+        checkpoints: str | None,
     ) -> None:
         torch.set_num_threads(threads)
         self.data, self.recipe, self.seed, self.proxy = data.to(torch.device(device)), recipe, seed, proxy
+        self.checkpoints = checkpoints
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -43,30 +44,59 @@ class ProxyTrial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.started = time.time()
-        self.train_s = 0.0
+        self.target = Architecture.from_dict(config["architecture"])
+        self.file = None if self.checkpoints is None else f"{self.checkpoints}/{config['key']}.pt"
+        self.started, self.train_s, self.starts, self.faults = time.time(), 0.0, 0, 0
+        self.unwritten: str | None = None
+        self._build(micro_batches=1)
+
+    def _build(self, micro_batches: int) -> None:
+        """The training as its last checkpoint left it, or from the beginning."""
         self.accuracies: list[float] = []
         self.losses: list[float] = []
-        target = Architecture.from_dict(config["architecture"])
         proxy, self.substituted = proxy_of(
-            target,
+            self.target,
             width=self.proxy["width"],
             resolution=int(self.proxy["resolution"]),
             classes=self.data.classes,
         )
         torch.manual_seed(self.seed)
-        self.training = ProxyTraining(proxy.build(), self.data, self.recipe, self.seed)
+        self.training = ProxyTraining(proxy.build(), self.data, self.recipe, self.seed, micro_batches)
+        saved = None if self.file is None else checkpoint.load(self.file, self.training.device)
+        if saved is not None:
+            self.training.load_state(saved["training"])
+            progress = saved["progress"]
+            self.accuracies, self.losses = progress["accuracies"], progress["losses"]
+            self.train_s, self.started, self.starts = progress["train_s"], progress["started"], progress["starts"]
+        self.starts += 1
 
     def step(self) -> dict[str, Any]:
         start = time.perf_counter()
         try:
-            result = self.training.run_epoch()
+            return self._step(start)
         except DivergedError as error:
-            return {**self._report(start), "accuracy": 0.0, "reason": str(error), "done": True}
-        self.accuracies.append(result.accuracy)
-        self.losses.append(result.loss)
+            return self._failed(start, str(error))
+        except Exception as error:  # its own fault, most likely: once more from the checkpoint, then it is recorded
+            self.faults += 1
+            if self.faults > 1:
+                return self._failed(start, f"{type(error).__name__}: {error}", traceback.format_exc())
+            half = 2 * self.training.micro_batches if out_of_memory(error) else self.training.micro_batches
+        self.training.release()
+        self._build(half)
+        return self.step()
+
+    def _step(self, start: float) -> dict[str, Any]:
+        if not self.training.done:  # or its last epoch was trained before its process died
+            result = self.training.run_epoch()
+            self.accuracies.append(result.accuracy)
+            self.losses.append(result.loss)
         last = {"test_accuracy": self.training.test_accuracy(), "done": True} if self.training.done else {}
-        return {**self._report(start), "accuracy": result.accuracy, **last}
+        report = {**self._report(start), "accuracy": self.accuracies[-1], **last}
+        self._save()
+        return {**report, "unwritten": self.unwritten}
+
+    def _failed(self, start: float, reason: str, where: str | None = None) -> dict[str, Any]:
+        return {**self._report(start), "accuracy": 0.0, "reason": reason, "traceback": where, "done": True}
 
     def _report(self, start: float) -> dict[str, Any]:
         """What the ledger says of the trial so far, but its accuracy."""
@@ -79,25 +109,23 @@ class ProxyTrial(tune.Trainable):
             "started": self.started,
             "ended": time.time(),
             "train_s": self.train_s,
+            "starts": self.starts,
             "substituted": list(self.substituted),
             "node": platform.node(),
             "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} thread(s)",
         }
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
+    def _save(self) -> None:
+        """A checkpoint that can't be written (a full disk) is said, and the training goes on."""
         progress = {
             "accuracies": self.accuracies,
             "losses": self.losses,
             "train_s": self.train_s,
             "started": self.started,
+            "starts": self.starts,
         }
-        path = Path(checkpoint_dir, CHECKPOINT)
-        torch.save({"training": self.training.state(), "progress": progress}, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        saved = torch.load(Path(checkpoint_dir, CHECKPOINT), weights_only=True, map_location=self.training.device)
-        self.training.load_state(saved["training"])
-        progress = saved["progress"]
-        self.accuracies, self.losses = progress["accuracies"], progress["losses"]
-        self.train_s, self.started = progress["train_s"], progress["started"]
+        try:
+            if self.file is not None:
+                checkpoint.save(self.file, {"training": self.training.state(), "progress": progress})
+        except OSError as error:
+            self.unwritten = f"{self.file}: {error.strerror or error}"

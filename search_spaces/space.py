@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -38,12 +38,16 @@ class Variable:
 
 @dataclass(frozen=True)
 class Space:
-    """A target backbone and the variables that are searched. An architecture is one option index per variable."""
+    """A target backbone and the variables that are searched. An architecture is one option index per variable.
+
+    ``document`` is the YAML that it was read from.
+    """
 
     name: str
     backbone: Backbone
     variables: tuple[Variable, ...]
     description: str = ""
+    document: Mapping[str, object] = field(default_factory=dict, compare=False, hash=False)
 
     @property
     def size(self) -> int:
@@ -141,7 +145,7 @@ def _parse(name: str, document: object) -> Space:
         family.require_all_used()
     if not variables:
         raise BadInput("nothing to search: no slot has more than one choice")
-    return Space(name, backbone, variables, str(document.get("description", "")))
+    return Space(name, backbone, variables, str(document.get("description", "")), document)
 
 
 class _Family:

@@ -144,7 +144,7 @@ def test_a_whole_run(cache: Path) -> None:
     assert set(document) == {"space", "backbone", "layers", "metrics", "budget", "training", "provenance"}
     assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network"
     left = {p.name for p in (cache / "whole").iterdir()}
-    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "trials.jsonl"}
+    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)
     assert recount.returncode == 0
 

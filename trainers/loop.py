@@ -25,10 +25,12 @@ def train_epoch(
     label_smoothing: float,
     step: Callable[[], None],
     generator: torch.Generator,
+    micro_batches: int = 1,
 ) -> float:
     """Train on every whole batch of ``split``, in its order; returns the mean loss.
 
-    ``step`` applies the gradients that are there when it is called, and clears them.
+    ``step`` applies the gradients that are there when it is called, and clears them. Each batch goes through in
+    ``micro_batches`` parts (of equal size where that divides the batch), whose gradients add up to the batch's.
     """
     model.train()
     device = split.labels.device
@@ -36,12 +38,14 @@ def train_epoch(
     batches = max(1, len(split) // batch)
     for i in range(batches):
         part = slice(i * batch, (i + 1) * batch)
-        images = data.augment(data.normalise(split.images[part]), generator)
-        with autocast(device):
-            loss = F.cross_entropy(model(images), split.labels[part], label_smoothing=label_smoothing)
-        loss.backward()
+        images, labels = data.augment(data.normalise(split.images[part]), generator), split.labels[part]
+        for few, theirs in zip(images.tensor_split(micro_batches), labels.tensor_split(micro_batches), strict=True):
+            with autocast(device):
+                loss = F.cross_entropy(model(few), theirs, label_smoothing=label_smoothing)
+            share = len(theirs) / len(labels)
+            (loss * share if micro_batches > 1 else loss).backward()
+            total += loss.detach() * share
         step()
-        total += loss.detach()
     return (total / batches).item()
 
 

@@ -12,6 +12,11 @@ from .loop import accuracy, train_epoch
 from .recipe import Recipe
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether there was no memory for it, on a GPU or in the machine."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
 class DivergedError(RuntimeError):
     """The loss is not finite any more; no further training will mend it."""
 
@@ -31,9 +36,14 @@ class ProxyTraining:
     All trials of a search share their seed: the same images in the same order (common random numbers), so that they
     differ by their architecture. What an epoch draws depends on the seed and the epoch alone, so a training that is
     resumed from ``state()`` goes on as if it had not been interrupted.
+
+    Args:
+        micro_batches: parts of a batch, whose gradients are summed before a step: as many times less memory. The
+            batch that a step learns from stays; BatchNorm sees the parts.
     """
 
-    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int) -> None:
+    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int, micro_batches: int = 1) -> None:
+        self.micro_batches = micro_batches
         torch.set_flush_denormal(True)  # a block that starts at zero has tiny gradients, which are slow on a CPU
         self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
         self.device = data.validation.labels.device
@@ -67,7 +77,16 @@ class ProxyTraining:
         generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.epoch)
         split = self.data.epoch(self.recipe.images_per_epoch, generator)
         recipe = self.recipe
-        loss = train_epoch(self.model, self.data, split, recipe.batch, recipe.label_smoothing, self._step, generator)
+        loss = train_epoch(
+            self.model,
+            self.data,
+            split,
+            recipe.batch,
+            recipe.label_smoothing,
+            self._step,
+            generator,
+            self.micro_batches,
+        )
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
         scored = self.data.validation if self.done else self.data.validation[: max(1, len(self.data.validation) // 8)]
@@ -82,6 +101,14 @@ class ProxyTraining:
         self.optimizer.zero_grad(set_to_none=True)
         if self.schedule.last_epoch < self.recipe.steps - 1:
             self.schedule.step()
+
+    def release(self) -> None:
+        """Give memory back, before another try."""
+        self.model.cpu()
+        self.optimizer.state.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def state(self) -> dict[str, Any]:
         """All that a resumed training needs, tensors and plain values only."""

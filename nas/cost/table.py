@@ -33,10 +33,11 @@ Costs = dict[str, float]
 
 @dataclass(frozen=True)
 class CostTable:
-    """``rest``: what no slot decides, by metric. ``slots``: slot → choice → cost by metric."""
+    """``rest``: what no slot decides, by metric. ``slots``: slot → choice → cost by metric. ``device``: latency's."""
 
     rest: Costs
     slots: Mapping[str, Mapping[Choice, Costs]]
+    device: str
 
     def total(self, architecture: Architecture) -> Costs:
         """All metrics of an architecture of the table's space."""
@@ -64,11 +65,12 @@ def build_table(
     """Measure every choice of every slot, or read it from ``cache`` (a folder), where the same was measured before."""
     key = _cache_key(space, device)
     file = None if cache is None else cache / f"costs-{space.name}-{key}.json"
-    if file is not None and (found := _read(file)) is not None:
-        return found
+    if file is not None and (found := read_table(file)) is not None:
+        return found  # absent or damaged it is measured again
     table = _measure(space, device, progress)
     if file is not None:
-        _write(file, table)
+        with suppress(OSError):  # a folder that can't be written has no cache
+            write_table(file, table)
     return table
 
 
@@ -91,7 +93,7 @@ def _measure(space: Space, device: torch.device, progress: Callable[[str], None]
             slots[name][choice] = alike[signature]
     vanilla = _network_costs(Architecture(space.backbone), device)
     rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in METRICS}
-    return CostTable(rest, slots)
+    return CostTable(rest, slots, str(describe(device)["device"]))
 
 
 def _layer_costs(slot: Slot, choice: Choice, shape: Shape, has_bn: bool, device: torch.device) -> Costs:
@@ -148,23 +150,23 @@ def _cache_key(space: Space, device: torch.device) -> str:
     return digest.hexdigest()[:12]
 
 
-def _read(file: Path) -> CostTable | None:
+def read_table(file: Path) -> CostTable | None:
+    """What ``write_table`` wrote; ``None`` if it is absent or damaged."""
     try:
         document = json.loads(file.read_text())
         slots = {s: {Choice.from_dict(c): costs for c, costs in entries} for s, entries in document["slots"].items()}
-        return CostTable(document["rest"], slots)
+        return CostTable(document["rest"], slots, document["device"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: it is measured again
+        return None
 
 
-def _write(file: Path, table: CostTable) -> None:
-    """Whole or not at all: searches may share a cache. A folder that can't be written has no cache."""
+def write_table(file: Path, table: CostTable) -> None:
+    """Whole or not at all: searches may share a cache."""
     slots = {slot: [[c.to_dict(), costs] for c, costs in choices.items()] for slot, choices in table.slots.items()}
     partial = file.with_suffix(f".{os.getpid()}.partial")
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"rest": table.rest, "slots": slots}))
-        partial.replace(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps({"rest": table.rest, "slots": slots, "device": table.device}))
+    partial.replace(file)
 
 
 def measured_latency(

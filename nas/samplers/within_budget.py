@@ -1,6 +1,6 @@
 """An Optuna sampler around another: what the inner one proposes is moved into the budget, as little as it takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,18 @@ class WithinBudget(BaseSampler):
 
     A proposal of ``inner`` that is within them is taken as it is. Another one is replaced by a draw, within them, from
     a distribution that is concentrated around it. Without a proposal (a sampler's start-up) the draw is uniform.
+
+    What a proposal draws depends on the seed, on how many were made before and on the study alone: a search that is
+    resumed goes on as if it had not been interrupted.
+
+    Args:
+        make: seed → the inner sampler, made anew for every proposal.
     """
 
-    def __init__(self, inner: BaseSampler, space: Space, feasible: Feasible, seed: int) -> None:
-        self.inner, self.space, self.feasible = inner, space, feasible
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, make: Callable[[int], BaseSampler], space: Space, feasible: Feasible, seed: int) -> None:
+        self.make, self.space, self.feasible, self.seed = make, space, feasible, seed
+        self.asked = 0
+        self._renew()
         self.distributions = encoding.distributions(space)
         self.taken: set[Indices] = set()
 
@@ -65,11 +72,18 @@ class WithinBudget(BaseSampler):
     ) -> Any:
         raise KeyError(f"{param_name!r} is no parameter of the space {self.space.name}")
 
+    def _renew(self) -> None:
+        """Randomness for the next proposal."""
+        seeds = np.random.SeedSequence([self.seed, self.asked]).generate_state(2)
+        self.inner, self.rng = self.make(int(seeds[0])), np.random.default_rng(int(seeds[1]))
+
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._renew()
+        self.asked += 1
         self.inner.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self.inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        self.inner.reseed_rng()
+        """Nothing: every proposal has a seed of its own."""

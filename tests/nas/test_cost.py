@@ -1,6 +1,7 @@
 """The cost table against fvcore's count of whole networks: equal to the unit."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_proposals_recounted_by_fvcore_keep_the_budget(name: str, texts: list[st
     limits = [Limit(table.options(space, b.metric), b.limit - table.rest[b.metric]) for b in budgets]
     feasible = Feasible([len(v.options) for v in space.variables], limits)
     for sampler in SAMPLERS:
-        proposer = WithinBudget(SAMPLERS[sampler](0, 8), space, feasible, 0)
+        proposer = WithinBudget(partial(SAMPLERS[sampler], trials=8), space, feasible, 0)
         study = optuna.create_study(directions=list(DIRECTIONS), sampler=proposer)
         for _ in range(8):
             trial = study.ask(proposer.distributions)

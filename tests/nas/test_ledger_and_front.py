@@ -1,12 +1,21 @@
-import json
+"""The ledger and its lock against crashes, damage, a full disk and a second writer; the front."""
+
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nas.front import dominates, pareto_front
+from nas.journal import TornWarning
 from nas.ledger import Ledger, Record, read_ledger
+from nas.lock import locked
 from search_spaces import load_space
+from search_spaces.checks import BadInput
+
+from ..disks import small_disk
 
 
 def record(name: str, accuracy: float | None, flops: int, latency_ms: float, status: str = "finished") -> Record:
@@ -30,10 +39,72 @@ def test_a_ledger_reads_back_what_was_appended(tmp_path: Path) -> None:
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "trials.jsonl")
     ledger.append(record("a", 0.5, 100, 1.5))
-    with ledger.path.open("a") as file:
-        file.write(json.dumps({"trial": "b"}) + "\n")
-    with pytest.raises(ValueError, match="line 2"):
-        read_ledger(ledger.path)
+    whole = ledger.path.read_text()
+    for damage in ('{"trial": "b"}\n', "{not JSON\n", "\n", '"a string"\n', "\0\0\0\n"):
+        ledger.path.write_text(whole + damage + whole)
+        with pytest.raises(BadInput, match=r"trials\.jsonl, line 2: "):
+            Ledger.open(ledger.path)
+        assert ledger.path.read_text() == whole + damage + whole  # it is not touched
+
+
+@pytest.mark.parametrize("torn", [b'{"trial": "b", "fl', b"\0" * 100, b"{", b'{"trial": "\xc3'])
+def test_a_torn_last_line_is_dropped_and_said(torn: bytes, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "trials.jsonl")
+    ledger.append(record("a", 0.5, 100, 1.5))
+    with ledger.path.open("ab") as file:
+        file.write(torn)
+    if torn.strip(b"\0"):
+        with pytest.warns(TornWarning, match="line 2: torn"):
+            again = Ledger.open(ledger.path)
+    else:
+        again = Ledger.open(ledger.path)
+    again.append(record("b", 0.6, 100, 1.5))
+    assert [r.name for r in read_ledger(ledger.path)] == ["a", "b"]
+
+
+def test_a_last_line_that_lacks_its_end_only_is_kept(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "trials.jsonl")
+    ledger.append(record("a", 0.5, 100, 1.5))
+    ledger.path.write_bytes(ledger.path.read_bytes()[:-1])
+    again = Ledger.open(ledger.path)
+    again.append(record("b", 0.6, 100, 1.5))
+    assert [r.name for r in read_ledger(ledger.path)] == ["a", "b"]
+
+
+def append_all(ledger: Ledger, records: list[Record]) -> None:
+    for r in records:
+        ledger.append(r)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_leaves_the_ledger_whole(tmp_path: Path) -> None:
+    """A real one: a file system of 64 KiB."""
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        ledger = Ledger(disk / "trials.jsonl")
+        fill = [replace(record("a", 0.5, 100, 1.5), name=str(i)) for i in range(100)]
+        with pytest.raises(OSError, match="No space left"):
+            append_all(ledger, fill)
+        assert len(ledger.records) > 5
+        assert read_ledger(ledger.path) == ledger.records
+
+
+def test_a_second_process_is_told_who_writes(tmp_path: Path) -> None:
+    (tmp_path / "run" / "state").mkdir(parents=True)
+    lock = tmp_path / "run" / "state" / "lock"
+    code = (
+        f"import sys, time; from pathlib import Path; from nas.lock import locked\n"
+        f"with locked(Path({str(lock)!r})):\n  print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(BadInput, match=f"is being written by process {holder.pid} on "), locked(lock):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with locked(lock):  # a SIGKILL released it
+        assert f"process {os.getpid()} " in lock.read_text()
 
 
 def test_the_front_is_what_nothing_dominates() -> None:

@@ -17,7 +17,7 @@ from nas.budget import parse_budget
 from nas.cost.table import CostTable, build_table
 from nas.ledger import Record, read_ledger
 from nas.question import Question, create_run
-from nas.search import Outcome, connected, feasible_set, search, time_in_training
+from nas.search import Outcome, connected, feasible_set, proposer_of, search, time_in_training
 from search_spaces import Space, load_space
 from trainers.data import ImageData
 from trainers.data.digits_on_photos import load
@@ -75,9 +75,11 @@ def question(space: Space, output: Path, **changes: object) -> Question:
 
 
 def answer(asked: Question, table: CostTable, data: ImageData) -> Outcome:
-    create_run(asked.run)
+    if not asked.resumed:
+        create_run(asked.run)
+    proposer = proposer_of(asked, table, feasible_set(asked, table))
     with connected(asked) as cluster:
-        return search(asked, table, feasible_set(asked, table), data, cluster.at_once, Console(quiet=True))
+        return search(asked, proposer, data, cluster.at_once, Console(quiet=True))
 
 
 def test_one_seed_one_answer_and_nothing_is_left_of_tune(
@@ -91,7 +93,8 @@ def test_one_seed_one_answer_and_nothing_is_left_of_tune(
     )
     assert len(outcome.candidates) == 3
     assert not outcome.interrupted
-    assert [p.name for p in asked.run.iterdir()] == ["trials.jsonl"]
+    assert sorted(p.name for p in asked.run.iterdir()) == ["state", "trials.jsonl"]
+    assert [p.name for p in asked.state.iterdir()] == ["proposals.jsonl"]  # no checkpoint is left
     for r in read_ledger(asked.run / "trials.jsonl"):
         assert r.flops <= 39e6
         assert r.flops == table.total(r.built_architecture())["flops"]
@@ -148,11 +151,12 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(
     """SIGKILL of a trial's own process after its first checkpoint."""
     asked = question(space, tmp_path, trials=2, recipe=Recipe(epochs=6, images_per_epoch=512))
     with ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(kill_a_trial, asked.run / "tune")
+        killed = pool.submit(kill_a_trial, asked.state / "checkpoints")
         outcome = answer(asked, table, data)
     assert killed.result() is None
     assert [r.status for r in outcome.candidates] == ["finished"] * 2
     assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
+    assert sorted(r.starts for r in outcome.candidates)[-1] > 1  # gone on with, not begun again
     undisturbed = answer(replace(asked, name="undisturbed"), table, data)
     assert {r.key: r.accuracy for r in outcome.candidates} == {r.key: r.accuracy for r in undisturbed.candidates}
 
@@ -160,7 +164,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(
 def kill_a_trial(folder: Path) -> None:
     """End one trial process of this search, by its id, once a checkpoint is there."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(folder.glob("*/checkpoint_*")):
+    while time.monotonic() < deadline and not list(folder.glob("*.pt")):
         time.sleep(0.2)
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
