@@ -17,7 +17,7 @@ class Record:
 
     ``accuracy`` (validation, the search's objective) and ``test_accuracy`` (for reports) are the proxy's, in [0, 1];
     ``flops``, ``params`` and ``latency_ms`` the target's. ``started`` and ``ended`` are Unix times; ``train_s`` is the
-    time within that was spent in training and scoring; ``starts`` counts how often the training was begun or gone on
+    time within that was spent in training and scoring; ``starts`` are the times at which it was begun or gone on
     with. ``accuracy_by_epoch`` is on an eighth of the validation split, but for the last epoch's.
     """
 
@@ -38,7 +38,7 @@ class Record:
     substituted: tuple[str, ...] = ()
     node: str | None = None
     device: str | None = None
-    starts: int | None = None
+    starts: tuple[float, ...] = ()
     seed: int | None = None
     name: str | None = None
     reason: str | None = None

@@ -46,7 +46,8 @@ class ProxyTrial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self.target = Architecture.from_dict(config["architecture"])
         self.file = None if self.checkpoints is None else f"{self.checkpoints}/{config['key']}.pt"
-        self.started, self.train_s, self.starts, self.faults = time.time(), 0.0, 0, 0
+        self.started, self.train_s, self.faults = time.time(), 0.0, 0
+        self.starts: list[float] = []
         self.unwritten: str | None = None
         self._build(micro_batches=1)
 
@@ -68,7 +69,7 @@ class ProxyTrial(tune.Trainable):
             progress = saved["progress"]
             self.accuracies, self.losses = progress["accuracies"], progress["losses"]
             self.train_s, self.started, self.starts = progress["train_s"], progress["started"], progress["starts"]
-        self.starts += 1
+        self.starts.append(time.time())
 
     def step(self) -> dict[str, Any]:
         start = time.perf_counter()
@@ -109,7 +110,7 @@ class ProxyTrial(tune.Trainable):
             "started": self.started,
             "ended": time.time(),
             "train_s": self.train_s,
-            "starts": self.starts,
+            "starts": list(self.starts),
             "substituted": list(self.substituted),
             "node": platform.node(),
             "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} thread(s)",

@@ -1,0 +1,102 @@
+"""Real clusters on this machine: who may join, a node that dies, results in a second place."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nas.ledger import read_ledger
+
+from ..clusters import Nodes, jobs_status, kill_node, nodes
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ["--space", "compconv_c0", "--no-references", "--sampler", "random", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory):
+    with nodes(tmp_path_factory.mktemp("locked")) as cluster:
+        yield cluster
+
+
+def launch(cluster: Nodes, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "launch.py", *arguments, "--address", cluster.address]
+    settings = {**cluster.environment, **environment}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def refused(process: "subprocess.Popen[str]", says: str) -> None:
+    """One line, exit status 2."""
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 2, output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("launch.py: ")
+    assert says in last, output
+
+
+def test_the_job_api_wants_a_token(locked: Nodes) -> None:
+    assert jobs_status(locked.dashboard) == 401
+
+
+def test_a_search_without_token_mode_does_not_join(locked: Nodes, tmp_path: Path) -> None:
+    process = launch(locked, *SMALL, "--output", str(tmp_path), RAY_AUTH_MODE="disabled")
+    refused(process, "--address needs token authentication: RAY_AUTH_MODE must be token, it is disabled")
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+def test_a_wrong_token_does_not_join(locked: Nodes, tmp_path: Path) -> None:
+    process = launch(locked, *SMALL, "--output", str(tmp_path), RAY_AUTH_TOKEN="0" * 64)
+    refused(process, "can't be joined")
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+def test_an_open_cluster_is_refused_unless_told(tmp_path: Path) -> None:
+    with nodes(tmp_path, authenticated=False, head_cpus=1) as cluster:
+        assert jobs_status(cluster.dashboard) == 200
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+        output = str(tmp_path / "results")
+        refused(launch(cluster, *SMALL, "--output", output, **token), "its dashboard answers without a token")
+        told = launch(cluster, *SMALL, "--trials", "1", "--output", output, "--name", "told", "--allow-unauthenticated")
+        said, _ = told.communicate(timeout=240)
+        assert told.returncode == 0, said
+
+
+def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, tmp_path: Path) -> None:
+    """Three nodes of one CPU, a head of none; one dies in the middle of a trial."""
+    workers = [locked.add_worker(1) for _ in range(3)]
+    store = tmp_path / "store"
+    process = launch(
+        *(locked, "--space", "mixed_resnet18", "--no-references", "--sampler", "random", "--trials", "6"),
+        *("--epochs", "4", "--output", str(tmp_path), "--name", "run", "--storage", str(store)),
+    )
+    checkpoints = store / "run" / "state" / "checkpoints"
+    deadline = time.monotonic() + 240
+    while len(list(checkpoints.glob("*.pt"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    waiting = {path.stem for path in checkpoints.glob("*.pt")}
+    assert len(waiting) == 3
+    killed_at = time.time()
+    kill_node(workers[0])
+    output, _ = process.communicate(timeout=420)
+    assert process.returncode == 0, output
+    records = read_ledger(tmp_path / "run" / "trials.jsonl")
+    assert [r.status for r in records] == ["finished"] * 6
+    assert len({r.key for r in records}) == 6
+    moved = [r for r in records if len(r.starts) > 1]
+    assert len(moved) == 1
+    assert moved[0].key in waiting
+    assert len(moved[0].accuracy_by_epoch) == 4
+    assert 0 < moved[0].starts[1] - killed_at < 15
+    assert "its process died; it goes on in another" in output
+    copied = {p.relative_to(store / "run") for p in (store / "run").rglob("*") if p.is_file()}
+    here = {p.relative_to(tmp_path / "run") for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    assert copied == here - {Path("state/lock")}
+    assert (store / "run" / "best.yaml").read_bytes() == (tmp_path / "run" / "best.yaml").read_bytes()
+    asked = yaml.safe_load((tmp_path / "run" / "search.yaml").read_text())
+    assert asked["storage"] == str(store)
