@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=25.0, help="seconds after a start, at most, to a kill")
+    parser.add_argument("--longest", type=float, default=30.0, help="seconds after a start, at most, to a kill")
     asked = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

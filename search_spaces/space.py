@@ -49,6 +49,10 @@ class Space:
     description: str = ""
     document: Mapping[str, object] = field(default_factory=dict, compare=False, hash=False)
 
+    def __hash__(self) -> int:
+        """Quick: what is computed once for a space is looked up by it, often."""
+        return hash((self.name, self.backbone, len(self.variables)))
+
     @property
     def size(self) -> int:
         """The number of architectures."""

@@ -14,7 +14,8 @@ from .recipe import Recipe
 
 def out_of_memory(error: Exception) -> bool:
     """Whether there was no memory for it, on a GPU or in the machine."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "bad_alloc")  # what torch says of the machine's memory
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
 class DivergedError(RuntimeError):

@@ -21,6 +21,7 @@ def settings(asked: Choice) -> Params:
     return {"binary": False, **defaults, **asked.to_dict()}
 
 
+@cache
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """One categorical parameter for the operator and for each hyper-parameter that a variable leaves open."""
     found: dict[str, BaseDistribution] = {}
@@ -40,7 +41,10 @@ def weights(space: Space, proposal: Mapping[str, object]) -> list[NDArray[np.flo
 
     A setting that the proposal leaves out is free.
     """
-    return [np.array([MISMATCH ** _mismatches(v, o, proposal) for o in v.options]) for v in space.variables]
+    return [
+        np.array([MISMATCH ** _mismatches(v, o, w, proposal) for o, w in zip(v.options, wanted, strict=True)])
+        for v, wanted in zip(space.variables, _wanted(space), strict=True)
+    ]
 
 
 def params(space: Space, indices: tuple[int, ...], proposal: Mapping[str, object]) -> Params:
@@ -62,8 +66,20 @@ def indices(space: Space, values: Mapping[str, object]) -> tuple[int, ...]:
     return tuple(int(np.argmax(w)) for w in weights(space, values))
 
 
-def _mismatches(variable: Variable, option: Option, proposal: Mapping[str, object]) -> int:
-    wanted = {f"{variable.name}.{setting}": value for setting, value in settings(option.asked).items()}
+@cache
+def _wanted(space: Space) -> list[list[Params]]:
+    """Variable → option → its settings by the names of Optuna's parameters, but those that never differ."""
+    known = distributions(space)
+    return [
+        [
+            {name: value for setting, value in settings(o.asked).items() if (name := f"{v.name}.{setting}") in known}
+            for o in v.options
+        ]
+        for v in space.variables
+    ]
+
+
+def _mismatches(variable: Variable, option: Option, wanted: Params, proposal: Mapping[str, object]) -> int:
     if proposal.get(f"{variable.name}.operator", option.asked.operator) != option.asked.operator:
         return len(wanted)
     return sum(name in proposal and proposal[name] != value for name, value in wanted.items())

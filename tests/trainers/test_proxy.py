@@ -72,6 +72,20 @@ def test_a_loss_that_is_not_finite_is_said(data: ImageData) -> None:
         t.run_epoch()
 
 
+def test_micro_batches_learn_what_the_batch_learns(data: ImageData) -> None:
+    """Without BatchNorm, which sees the parts, the step is the same."""
+
+    def trained(micro_batches: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.Flatten(), torch.nn.Linear(968, 10))
+        t = ProxyTraining(model, data, Recipe(epochs=1, images_per_epoch=96, batch=32, peak_lr=0.01), 0, micro_batches)
+        t.run_epoch()
+        return weights(t)
+
+    torch.testing.assert_close(trained(2), trained(1), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(trained(5), trained(1), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 0}, {"images_per_epoch": 0}])
 def test_impossible_recipes_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="at least 1"):

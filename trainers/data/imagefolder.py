@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from PIL import UnidentifiedImageError
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
@@ -49,6 +48,6 @@ def _decoded(folder: ImageFolder) -> Split:
     workers = WORKERS if len(folder) > 10_000 else 0
     try:
         batches = list(DataLoader(folder, batch_size=256, num_workers=workers))
-    except UnidentifiedImageError as error:
+    except OSError as error:  # no image, a truncated one, or one that may not be read
         raise BadInput(f"{folder.root}: {' '.join(str(error).split())}") from None
     return Split(torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches]))

@@ -1,0 +1,218 @@
+"""Faults, provoked for real: no memory, a full disk, a data set that can't be read, what resume refuses."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from nas.command_line import main
+from nas.ledger import read_ledger
+from trainers import checkpoint
+
+from ..disks import small_disk
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sampler", "random"]
+
+NO_MEMORY = """
+import resource, sys, torch
+from dataclasses import replace
+from nas.trial import ProxyTrial
+from search_spaces import Architecture, Backbone
+from trainers.data.digits_on_photos import load
+from trainers.recipe import Recipe
+
+data = load(None, 64)
+data = replace(data, validation=data.validation[:64], test=data.test[:64])
+recipe = Recipe(epochs=1, images_per_epoch=384, batch=384)
+target = Architecture(Backbone("resnet20", 10, 64))
+config = {"architecture": target.to_dict(), "key": target.key, "name": "0001"}
+trial = ProxyTrial.__new__(ProxyTrial)
+trial.setup(config, data, recipe, 0, {"width": 1.0, "resolution": 64}, "cpu", 1, None)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + int(sys.argv[1]) * 2**20,) * 2)
+result = trial.step()
+print(trial.training.micro_batches, result.get("reason"), result["epoch"], result["accuracy_by_epoch"])
+"""
+
+
+def bad(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that bad input gets."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.count("\n") == 1, error
+    return error
+
+
+def launch(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "launch.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three trials."""
+    output = tmp_path_factory.mktemp("results")
+    done = launch(*SMALL, "--trials", "3", "--output", str(output), "--name", "run", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    return output / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mebibytes", "parts", "fails"), [(8000, 1, False), (1700, 2, False), (300, 2, True)])
+def test_without_memory_it_tries_once_more_with_half_the_micro_batch(mebibytes: int, parts: int, fails: bool) -> None:
+    """A real limit on this process's memory: enough, enough for half of the batch, not enough for that either."""
+    command = [sys.executable, "-c", NO_MEMORY, str(mebibytes)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    micro_batches, *said = done.stdout.split()
+    assert int(micro_batches) == parts
+    assert ("None" not in said) is fails, done.stdout
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (os.mkdir, (str(tmp_path / "made"),))
+
+    torch.save({"training": Evil()}, tmp_path / "a.pt")
+    with pytest.raises(Exception, match=r"[Ww]eights"):
+        checkpoint.load(str(tmp_path / "a.pt"), torch.device("cpu"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_checkpoints_are_written_whole_and_dropped(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    cpu = torch.device("cpu")
+    assert checkpoint.load(str(folder / "a.pt"), cpu) is None
+    for key in "ab":
+        checkpoint.save(str(folder / f"{key}.pt"), {"x": torch.ones(3), "n": [1, 2]})
+    assert checkpoint.load(str(folder / "a.pt"), cpu)["n"] == [1, 2]
+    assert {p.name for p in folder.iterdir()} == {"a.pt", "b.pt"}
+    checkpoint.delete_all(str(folder), {"a"})
+    assert {p.name for p in folder.iterdir()} == {"b.pt"}
+    checkpoint.delete_all(str(folder), {"b"})
+    checkpoint.delete_all(str(folder), {"b"})
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_checkpoint_on_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "128k") as disk:
+        checkpoint.save(str(disk / "a.pt"), {"x": torch.ones(1000)})
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save(str(disk / "a.pt"), {"x": torch.ones(50_000)})
+        assert len(checkpoint.load(str(disk / "a.pt"), torch.device("cpu"))["x"]) == 1000
+        assert [p.name for p in disk.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_stops_the_search_and_loses_nothing(run: Path, tmp_path: Path) -> None:
+    """A results folder of its own file system, filled up but for a few trials; then there is room again."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        first = launch(*SMALL, "--trials", "1", "--output", str(disk), "--name", "run")
+        assert first.returncode == 0, first.stderr
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+        (disk / "filler").write_bytes(b"\0" * (free - 40 * 1024))
+        full = launch("--resume", str(disk / "run"), "--trials", "25")
+        assert full.returncode == 2, full.stdout + full.stderr
+        assert "No space left on device: the search stopped; no trial that had ended is lost" in full.stderr
+        assert "Traceback" not in full.stdout + full.stderr
+        before = read_ledger(disk / "run" / "trials.jsonl")
+        assert 1 <= len(before) < 25
+        (disk / "filler").unlink()
+        again = launch("--resume", str(disk / "run"))
+        assert again.returncode == 0, again.stdout + again.stderr
+        after = read_ledger(disk / "run" / "trials.jsonl")
+        assert after[: len(before)] == before
+        assert len(after) == len({r.key for r in after}) == 25
+
+
+@pytest.mark.slow
+def test_extending_a_run_gives_what_a_longer_run_gives(run: Path) -> None:
+    """3 trials, then 3 more, in a folder that was moved: the same architectures and accuracies as 6 at once."""
+    moved = run.parent / "elsewhere" / "moved"
+    moved.parent.mkdir()
+    subprocess.run(["cp", "-r", str(run), str(moved)], check=True)
+    done = launch("--resume", str(moved), "--trials", "6")
+    assert done.returncode == 0, done.stderr
+    whole = launch(*SMALL, "--trials", "6", "--output", str(run.parent), "--name", "six", "--seed", "5")
+    assert whole.returncode == 0, whole.stderr
+    extended, at_once = (read_ledger(r / "trials.jsonl") for r in (moved, run.parent / "six"))
+    assert extended[:3] == read_ledger(run / "trials.jsonl")
+    assert {(r.key, r.accuracy) for r in extended} == {(r.key, r.accuracy) for r in at_once}
+    asked = yaml.safe_load((moved / "search.yaml").read_text())
+    assert (asked["trials"], asked["planned"]) == (6, 3)
+    assert [entry["trials"] for entry in asked["resumed"]] == [6]
+
+
+@pytest.mark.slow
+def test_what_resume_refuses(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ("--resume", str(run))
+    assert "would not compare" in bad(*at, "--space", "spconv_layerwise", capsys=capsys)
+    assert "would not compare" in bad(*at, "--budget", "1GFLOPs", capsys=capsys)
+    assert "would not compare" in bad(*at, "--seed", "5", capsys=capsys)
+    assert "start a new run for another" in bad(*at, "--sampler", "tpe", capsys=capsys)
+    assert "can only grow, from 3; got 2" in bad(*at, "--trials", "2", capsys=capsys)
+    assert "there is no search.yaml" in bad("--resume", str(tmp_path), capsys=capsys)
+    assert "go on with it by --resume" in bad(*SMALL, "--output", str(run.parent), "--name", "run", capsys=capsys)
+    ledger = run / "trials.jsonl"
+    whole = ledger.read_text()
+    try:
+        ledger.write_text(whole.replace("{", "[", 1))
+        assert "trials.jsonl, line 1: is damaged" in bad(*at, "--trials", "4", capsys=capsys)
+    finally:
+        ledger.write_text(whole)
+    assert main([*at]) == 0  # a finished run: reported again, without Ray
+    assert "nothing is left to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_can_not_write_one_run(run: Path) -> None:
+    command = [sys.executable, "launch.py", "--resume", str(run), "--trials", "200"]
+    writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        lock, deadline = run / "state" / "lock", time.monotonic() + 60
+        while f"process {writer.pid} " not in lock.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        second = launch("--resume", str(run))
+        assert second.returncode == 2
+        assert f"is being written by process {writer.pid} on " in second.stderr
+        assert second.stderr.count("\n") == 1
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_a_run_that_had_not_begun_leaves_no_obstacle(tmp_path: Path) -> None:
+    """Killed before it was written down what was asked: the name is free."""
+    (tmp_path / "run" / "state").mkdir(parents=True)
+    (tmp_path / "run" / "state" / "lock").touch()
+    assert main([*SMALL, "--dry-run", "--output", str(tmp_path), "--name", "run"]) == 0
+
+
+def test_a_storage_that_can_not_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--storage /proc/x: can't be written" in bad(*SMALL, "--storage", "/proc/x", capsys=capsys)
+    assert "--storage nosuch://x: can't be written" in bad(*SMALL, "--storage", "nosuch://x", capsys=capsys)
+
+
+def test_an_image_that_is_truncated_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "val"):
+        for kind in ("a", "b"):
+            folder = tmp_path / part / kind
+            folder.mkdir(parents=True)
+            Image.effect_noise((64, 64), 50).convert("RGB").save(folder / "1.jpg")
+            Image.effect_noise((64, 64), 50).convert("RGB").save(folder / "2.jpg")
+    broken = tmp_path / "train" / "b" / "1.jpg"
+    broken.write_bytes(broken.read_bytes()[:700])
+    at = ["--dataset", "imagefolder", "--data-root", str(tmp_path), "--output", str(tmp_path / "results")]
+    assert "truncated" in bad(*SMALL, *at, capsys=capsys)
