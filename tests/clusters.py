@@ -42,8 +42,21 @@ class Nodes:
         self.processes.append(process)
         return process
 
+    def wait_for(self, count: int) -> None:
+        """Until as many nodes are there, the head included."""
+        command = [RAY, "list", "nodes", "--address", f"http://{self.dashboard}", "--format", "json"]
+
+        def there() -> bool:
+            said = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
+            return said.count('"ALIVE"') >= count
+
+        _wait(there)
+
     def add_worker(self, cpus: int) -> "subprocess.Popen[bytes]":
-        return self.add("--address", self.address, "--num-cpus", str(cpus), "--node-ip-address", "127.0.0.1")
+        """It has joined when this returns: nodes of one machine that start at once get in each other's way."""
+        process = self.add("--address", self.address, "--num-cpus", str(cpus), "--node-ip-address", "127.0.0.1")
+        self.wait_for(len(self.processes))
+        return process
 
 
 @contextmanager

@@ -14,7 +14,17 @@ from ..clusters import Nodes, jobs_status, kill_node, nodes
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ["--space", "compconv_c0", "--no-references", "--sampler", "random", "--epochs", "1"]
+BACKBONE = {"name": "resnet20", "classes": 10, "resolution": 24}
+CHOICES = [{"operator": "vanilla"}, {"operator": "spconv", "alpha": ["1/4", "1/2", 1], "groups": [1, 2]}]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A question whose costs are quickly measured."""
+    space = tmp_path_factory.mktemp("space") / "small.yaml"
+    choices = {"backbone": BACKBONE, "exclude": ["conv1", "layer1.*", "layer2.*"], "choices": CHOICES}
+    space.write_text(yaml.safe_dump(choices))
+    return ["--space", str(space), "--no-references", "--sampler", "random"]
 
 
 @pytest.fixture(scope="module")
@@ -44,36 +54,48 @@ def test_the_job_api_wants_a_token(locked: Nodes) -> None:
     assert jobs_status(locked.dashboard) == 401
 
 
-def test_a_search_without_token_mode_does_not_join(locked: Nodes, tmp_path: Path) -> None:
-    process = launch(locked, *SMALL, "--output", str(tmp_path), RAY_AUTH_MODE="disabled")
+def test_a_search_without_token_mode_does_not_join(locked: Nodes, small: list[str], tmp_path: Path) -> None:
+    process = launch(locked, *small, "--output", str(tmp_path), RAY_AUTH_MODE="disabled")
     refused(process, "--address needs token authentication: RAY_AUTH_MODE must be token, it is disabled")
     assert not list(tmp_path.glob("[!.]*"))
 
 
-def test_a_wrong_token_does_not_join(locked: Nodes, tmp_path: Path) -> None:
-    process = launch(locked, *SMALL, "--output", str(tmp_path), RAY_AUTH_TOKEN="0" * 64)
+def test_a_wrong_token_does_not_join(locked: Nodes, small: list[str], tmp_path: Path) -> None:
+    process = launch(locked, *small, "--output", str(tmp_path), RAY_AUTH_TOKEN="0" * 64)
     refused(process, "can't be joined")
     assert not list(tmp_path.glob("[!.]*"))
 
 
-def test_an_open_cluster_is_refused_unless_told(tmp_path: Path) -> None:
+def test_an_open_cluster_is_refused_unless_told(small: list[str], tmp_path: Path) -> None:
     with nodes(tmp_path, authenticated=False, head_cpus=1) as cluster:
         assert jobs_status(cluster.dashboard) == 200
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
         output = str(tmp_path / "results")
-        refused(launch(cluster, *SMALL, "--output", output, **token), "its dashboard answers without a token")
-        told = launch(cluster, *SMALL, "--trials", "1", "--output", output, "--name", "told", "--allow-unauthenticated")
+        refused(launch(cluster, *small, "--output", output, **token), "its dashboard answers without a token")
+        told = launch(
+            cluster,
+            *small,
+            "--trials",
+            "1",
+            "--epochs",
+            "1",
+            "--output",
+            output,
+            "--name",
+            "told",
+            "--allow-unauthenticated",
+        )
         said, _ = told.communicate(timeout=240)
         assert told.returncode == 0, said
 
 
-def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, tmp_path: Path) -> None:
+def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, small: list[str], tmp_path: Path) -> None:
     """Three nodes of one CPU, a head of none; one dies in the middle of a trial."""
     workers = [locked.add_worker(1) for _ in range(3)]
     store = tmp_path / "store"
     process = launch(
-        *(locked, "--space", "mixed_resnet18", "--no-references", "--sampler", "random", "--trials", "6"),
-        *("--epochs", "4", "--output", str(tmp_path), "--name", "run", "--storage", str(store)),
+        *(locked, *small, "--trials", "6", "--epochs", "6"),
+        *("--output", str(tmp_path), "--name", "run", "--storage", str(store)),
     )
     checkpoints = store / "run" / "state" / "checkpoints"
     deadline = time.monotonic() + 240
@@ -91,7 +113,7 @@ def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, tmp_path: Pat
     moved = [r for r in records if len(r.starts) > 1]
     assert len(moved) == 1
     assert moved[0].key in waiting
-    assert len(moved[0].accuracy_by_epoch) == 4
+    assert len(moved[0].accuracy_by_epoch) == 6
     assert 0 < moved[0].starts[1] - killed_at < 15
     assert "its process died; it goes on in another" in output
     copied = {p.relative_to(store / "run") for p in (store / "run").rglob("*") if p.is_file()}
