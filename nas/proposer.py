@@ -1,7 +1,7 @@
 """Ray Tune's searcher over Optuna's ask and tell; it writes the ledger as trials end."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ REPORTED = (
     "node",
     "device",
 )
+
+
+WINDOW = 1000  # trials that a sampler learns from, besides the front: a proposal's time must not grow for ever
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,30 @@ class Proposer(Searcher):
             distributions=self.sampler.distributions,
             system_attrs=dict(entry.get("system_attrs", {})),
         )
+        self._shrink()
         self.study.add_trial(trial)
         self.in_study += 1
         return self.in_study - 1
+
+    def _shrink(self) -> None:
+        """Now and then a study of the front, the unfinished and the latest trials takes the whole one's place."""
+        if self.in_study < 2 * WINDOW:
+            return
+        front = {trial.number for trial in self.study.best_trials}
+        kept = [
+            trial
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.number in front or trial.number >= self.in_study - WINDOW or trial.state == TrialState.RUNNING
+        ]
+        numbers = {trial.number: i for i, trial in enumerate(kept)}
+        name, directions = self.study.study_name, self.study.directions
+        self.study = optuna.create_study(directions=directions, sampler=self.sampler, study_name=name)
+        self.study.add_trials(kept)
+        self.in_study = len(kept)
+        for opened in (self.waiting, self.open):
+            for key, o in opened.items():
+                if o.number is not None:
+                    opened[key] = replace(o, number=numbers[o.number])
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         if self.disk_error:
@@ -164,6 +188,7 @@ class Proposer(Searcher):
         return {"architecture": opened.architecture.to_dict(), "name": opened.name, "key": opened.architecture.key}
 
     def _ask(self) -> Trial | None:
+        self._shrink()
         try:
             trial = self.study.ask(self.sampler.distributions)
         except ExhaustedError:

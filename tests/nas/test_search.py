@@ -1,6 +1,7 @@
 """A search on real Ray: what diverges is recorded, what is killed goes on, the same question has the same answer."""
 
 import os
+import random
 import signal
 import subprocess
 import time
@@ -161,16 +162,51 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(
     assert {r.key: r.accuracy for r in outcome.candidates} == {r.key: r.accuracy for r in undisturbed.candidates}
 
 
+@pytest.mark.slow
+def test_thirty_killed_processes_end_in_a_complete_search(
+    space: Space, table: CostTable, data: ImageData, tmp_path: Path
+) -> None:
+    """A trial process is killed every few seconds, 30 times."""
+    asked = question(space, tmp_path, trials=24, recipe=Recipe(epochs=6, images_per_epoch=1024))
+    kills: list[int] = []
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(keep_killing, kills, 30)
+        outcome = answer(asked, table, data)
+        kills.append(-1)  # the search has ended
+        done.result()
+    assert len(kills) - 1 == 30
+    assert [r.status for r in outcome.candidates] == ["finished"] * 24
+    assert len({r.key for r in outcome.candidates}) == 24
+    assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
+    assert sum(len(r.starts) - 1 for r in outcome.candidates) >= 20  # a process may be killed before it has begun
+
+
+def keep_killing(kills: list[int], times: int) -> None:
+    while len(kills) < times and -1 not in kills:
+        time.sleep(4)
+        pid = trial_process()
+        if pid is not None and -1 not in kills:
+            os.kill(pid, signal.SIGKILL)
+            kills.append(pid)
+
+
 def kill_a_trial(folder: Path) -> None:
     """End one trial process of this search, by its id, once a checkpoint is there."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(folder.glob("*.pt")):
         time.sleep(0.2)
+    pid = trial_process()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def trial_process() -> int | None:
+    """The id of a process of this search that is training."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
     parent_of = {pid: parent for pid, parent, _ in rows}
+    found: list[int] = []
     for pid, parent, command in rows:
         if "ray::" in command and ".train" in command and parent_of.get(parent) == str(os.getpid()):
-            os.kill(int(pid), signal.SIGKILL)
-            return
-    raise AssertionError("no trial process was found")
+            found.append(int(pid))
+    return random.choice(found) if found else None
