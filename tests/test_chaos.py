@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_driver_that_is_killed_twenty_times_loses_nothing() -> None:
     command = [sys.executable, "benchmarks/chaos.py", "--kills", "20", "--trials", "60", "--longest", "24"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)

@@ -12,7 +12,7 @@ from nas.ledger import read_ledger
 
 from ..clusters import Nodes, jobs_status, kill_node, nodes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 ROOT = Path(__file__).parent.parent.parent
 BACKBONE = {"name": "resnet20", "classes": 10, "resolution": 24}
 CHOICES = [{"operator": "vanilla"}, {"operator": "spconv", "alpha": ["1/4", "1/2", 1], "groups": [1, 2]}]

@@ -115,6 +115,7 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 def test_a_full_disk_stops_the_search_and_loses_nothing(run: Path, tmp_path: Path) -> None:
     """A results folder of its own file system, filled up but for a few trials; then there is room again."""

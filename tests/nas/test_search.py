@@ -163,6 +163,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_thirty_killed_processes_end_in_a_complete_search(
     space: Space, table: CostTable, data: ImageData, tmp_path: Path
 ) -> None:
