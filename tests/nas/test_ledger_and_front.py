@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,19 @@ from nas.front import dominates, pareto_front
 from nas.journal import TornWarning
 from nas.ledger import Ledger, Record, read_ledger
 from nas.lock import locked
-from search_spaces import load_space
+from search_spaces import Architecture, load_space
 from search_spaces.checks import BadInput
 
 from ..disks import small_disk
 
 
+@cache
+def some_architecture() -> Architecture:
+    return load_space("mixed_resnet20").architecture([0] * 18)
+
+
 def record(name: str, accuracy: float | None, flops: int, latency_ms: float, status: str = "finished") -> Record:
-    architecture = load_space("mixed_resnet20").architecture([0] * 18)
+    architecture = some_architecture()
     return Record(name, architecture.key, status, architecture.to_dict(), flops, 10, latency_ms, accuracy, name=name)
 
 

