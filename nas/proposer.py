@@ -1,7 +1,9 @@
 """Ray Tune's searcher over Optuna's ask and tell; it writes the ledger as trials end."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import optuna
 from optuna.trial import Trial, TrialState, create_trial
 from ray.tune.search import Searcher
 
-from search_spaces import Architecture, Space
+from search_spaces import Architecture, Choice, Space
 
 from . import journal
 from .cost.table import CostTable
@@ -185,7 +187,8 @@ class Proposer(Searcher):
             if not self._written(lambda: journal.append(self.proposals, entry)):
                 return Searcher.FINISHED
         self.open[trial_id] = opened
-        return {"architecture": opened.architecture.to_dict(), "name": opened.name, "key": opened.architecture.key}
+        text = json.dumps(opened.architecture.to_dict())  # Tune keeps it: nested dicts would be large
+        return {"architecture": text, "name": opened.name, "key": opened.architecture.key}
 
     def _ask(self) -> Trial | None:
         self._shrink()
@@ -226,7 +229,7 @@ class Proposer(Searcher):
             trial=trial_id,
             key=opened.architecture.key,
             status="failed" if reason else "finished",
-            architecture=opened.architecture.to_dict(),
+            architecture=_shared(opened.architecture),
             flops=int(costs["flops"]),
             params=int(costs["params"]),
             latency_ms=costs["latency_ms"],
@@ -276,6 +279,16 @@ class Proposer(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
+
+
+@cache
+def _entry(choice: Choice) -> dict[str, object]:
+    return choice.to_dict()
+
+
+def _shared(architecture: Architecture) -> dict[str, Any]:
+    """``to_dict``, with one dict for each choice, however many records name it: a ledger of 10,000 fits into memory."""
+    return {**architecture.to_dict(), "layers": {slot: _entry(choice) for slot, choice in architecture.layers}}
 
 
 def _number_of(record: Record) -> int:

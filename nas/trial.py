@@ -1,5 +1,6 @@
 """A trial: one proxy network, trained epoch by epoch as a Ray Tune class Trainable whose actor is reused."""
 
+import json
 import platform
 import time
 import traceback
@@ -16,7 +17,7 @@ from trainers.recipe import Recipe
 
 
 class ProxyTrial(tune.Trainable):
-    """``config["architecture"]`` is a target architecture; its proxy is trained, one epoch a step.
+    """``config["architecture"]`` is a target architecture, as JSON; its proxy is trained, one epoch a step.
 
     Everything that a step reports goes into the ledger. A training that diverges, or fails for its own fault twice,
     ends its trial with a ``reason``. One whose process dies goes on from its last checkpoint in another process: after
@@ -44,7 +45,7 @@ class ProxyTrial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.target = Architecture.from_dict(config["architecture"])
+        self.target = Architecture.from_dict(json.loads(config["architecture"]))
         self.file = None if self.checkpoints is None else f"{self.checkpoints}/{config['key']}.pt"
         self.started, self.train_s, self.faults = time.time(), 0.0, 0
         self.starts: list[float] = []

@@ -93,7 +93,7 @@ def test_a_run_that_exists_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "mine").mkdir()
     status, error = run(*SMALL, "--output", str(tmp_path), "--name", "mine", capsys=capsys)
     assert (status, error.count("\n")) == (2, 1)
-    assert "exists: choose another --name" in error
+    assert "exists: go on with it by --resume" in error
 
 
 def test_list_spaces_and_dry_run_train_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

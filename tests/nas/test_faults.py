@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sampler", "random"]
 
 NO_MEMORY = """
-import resource, sys, torch
+import json, resource, sys, torch
 from dataclasses import replace
 from nas.trial import ProxyTrial
 from search_spaces import Architecture, Backbone
@@ -32,7 +32,7 @@ data = load(None, 64)
 data = replace(data, validation=data.validation[:64], test=data.test[:64])
 recipe = Recipe(epochs=1, images_per_epoch=384, batch=384)
 target = Architecture(Backbone("resnet20", 10, 64))
-config = {"architecture": target.to_dict(), "key": target.key, "name": "0001"}
+config = {"architecture": json.dumps(target.to_dict()), "key": target.key, "name": "0001"}
 trial = ProxyTrial.__new__(ProxyTrial)
 trial.setup(config, data, recipe, 0, {"width": 1.0, "resolution": 64}, "cpu", 1, None)
 pages = int(open("/proc/self/statm").read().split()[0])

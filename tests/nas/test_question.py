@@ -24,7 +24,9 @@ def test_a_gpu_that_is_not_there_is_refused(device: str, gpus: float | None) -> 
 
 def test_a_run_is_made_once(tmp_path: Path) -> None:
     create_run(tmp_path / "results" / "mine")
-    with pytest.raises(ValueError, match="exists: choose another --name"):
+    check_run(tmp_path / "results" / "mine")  # killed before it was written down what was asked: the name is free
+    (tmp_path / "results" / "mine" / "search.yaml").touch()
+    with pytest.raises(ValueError, match="exists: go on with it by --resume .* or choose another --name"):
         check_run(tmp_path / "results" / "mine")
 
 
