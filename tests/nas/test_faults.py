@@ -67,6 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("mebibytes", "parts", "fails"), [(8000, 1, False), (1200, 2, False), (300, 2, True)])
 def test_without_memory_it_tries_once_more_with_half_the_micro_batch(mebibytes: int, parts: int, fails: bool) -> None:
     """A real limit on this process's memory: enough, enough for half of the batch, not enough for that either."""
