@@ -194,9 +194,9 @@ def keep_killing(kills: list[int], times: int) -> None:
 
 
 def kill_a_trial(folder: Path) -> None:
-    """End one trial process of this search, by its id, once a checkpoint is there."""
+    """End one trial process of this search, by its id, once both trials have a checkpoint."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(folder.glob("*.pt")):
+    while time.monotonic() < deadline and len(list(folder.glob("*.pt"))) < 2:
         time.sleep(0.2)
     pid = trial_process()
     assert pid is not None
