@@ -1,6 +1,7 @@
 """The command line: parse, hand over, print."""
 
 import argparse
+import errno
 import shutil
 import time
 import warnings
@@ -51,6 +52,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 NOTHING_FOUND = 1
 SIGN_OF_LIFE_S = 5.0
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 
 
@@ -102,6 +104,8 @@ def _answer(question: Question, dry_run: bool, console: Console) -> int:
         try:
             return _searched(question, table, feasible, data, device, console)
         except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
             return _out_of_disk(question, error)
 
 
@@ -110,27 +114,41 @@ def _searched(
 ) -> int:
     """Run what is to be done in a run's folder that this process alone writes."""
     proposer = _or_exit(lambda: _proposer(question, table, feasible, console))
-    if proposer.to_do == 0:
+    mirror = None if question.storage is None else Mirror(question.run, question.storage)
+    if proposer.to_do:
+        outcome = _run(question, proposer, table, data, device, mirror, console)
+    else:
         console.print("nothing is left to do in this run; --trials N adds candidates", highlight=False)
-        return _report(question, table, outcome_of(proposer, 1), device, console)
-    if not question.resumed:
-        keep(question, table)
-    write_question(question, device)  # last of all: a folder with it is a run
-    with ExitStack() as stack:
-        cluster: Cluster = _or_exit(lambda: _connected(question, stack))
-        console.print(cluster.login, highlight=False, soft_wrap=True)
-        mirror = None if question.storage is None else Mirror(question.run, question.storage)
-        try:
-            outcome = search(question, proposer, data, cluster.at_once, console, mirror)
-        except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
-            export(question, proposer.ledger.records, device, {})
-            raise
+        outcome = outcome_of(proposer, 1)
     status = _report(question, table, outcome, device, console)
     if mirror is not None:
         mirror.sync(now=True)
         if mirror.problem:
             console.print(f"the copy at --storage is not complete: {mirror.problem}", highlight=False, soft_wrap=True)
     return status
+
+
+def _run(
+    question: Question,
+    proposer: Proposer,
+    table: CostTable,
+    data: ImageData,
+    device: torch.device,
+    mirror: Mirror | None,
+    console: Console,
+) -> Outcome:
+    """The trials, on Ray."""
+    if not question.resumed:
+        keep(question, table)
+    write_question(question, device)  # last of all: a folder with it is a run
+    with ExitStack() as stack:
+        cluster: Cluster = _or_exit(lambda: _connected(question, stack))
+        console.print(cluster.login, highlight=False, soft_wrap=True)
+        try:
+            return search(question, proposer, data, cluster.at_once, console, mirror)
+        except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
+            export(question, proposer.ledger.records, device, {})
+            raise
 
 
 def _connected(question: Question, stack: ExitStack) -> Cluster:

@@ -6,7 +6,7 @@ import torch.fx
 from torch import nn
 
 from .operators import Operator
-from .operators.base import rescale, scale_shift
+from .operators.base import absorb
 
 
 class _Tracer(torch.fx.Tracer):
@@ -59,9 +59,7 @@ def _fold_one(module: nn.Module, bn: nn.BatchNorm2d | None) -> bool:
     if isinstance(module, Operator):
         return module.fold(bn)
     assert isinstance(module, nn.Conv2d)
-    if bn is not None:
-        rescale(module, *scale_shift(bn))
-    return bn is not None
+    return absorb(module, bn)
 
 
 def _inside_operator(model: nn.Module, name: str) -> bool:

@@ -62,6 +62,10 @@ class FullRecipe:
     source: str
 
 
+COMPCONV_CIFAR = FullRecipe(
+    *("cifar10", 150, 128, 0.1, (60, 120), 20, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
+    source="CompConv, Section 4.1; the weight decay is not given: a common value",
+)
 FULL_RECIPES = {
     "spconv_cifar10": FullRecipe(
         *("cifar10", 200, 128, 0.1, (50, 100, 150), 10, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
@@ -79,14 +83,8 @@ FULL_RECIPES = {
         *("coco", 12, 16, 0.02, (8, 11), 10, 0.9, 1e-4, ("resize 800 1333", "horizontal_flip")),
         source="Split to Be Slim, Section 4.3: MMDetection's defaults, its 1x schedule",
     ),
-    "compconv_cifar10": FullRecipe(
-        *("cifar10", 150, 128, 0.1, (60, 120), 20, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
-        source="CompConv, Section 4.1; the weight decay is not given: a common value",
-    ),
-    "compconv_cifar100": FullRecipe(
-        *("cifar100", 150, 128, 0.1, (60, 120), 20, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
-        source="CompConv, Section 4.1; the weight decay is not given: a common value",
-    ),
+    "compconv_cifar10": COMPCONV_CIFAR,
+    "compconv_cifar100": replace(COMPCONV_CIFAR, dataset="cifar100"),
     "compconv_imagenet": FullRecipe(
         *("imagefolder", 100, 256, 0.1, (30, 60, 90), 10, 0.9, 1e-4, ("random_resized_crop 224", "horizontal_flip")),
         source="CompConv, Section 4.1; the weight decay is not given: a common value",

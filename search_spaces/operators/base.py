@@ -169,3 +169,10 @@ def rescale(conv: nn.Conv2d | nn.Linear, scale: Tensor, shift: Tensor | None = N
     if conv.bias is not None:
         shift = conv.bias.detach() * scale + (0 if shift is None else shift)
     conv.bias = None if shift is None else nn.Parameter(shift, requires_grad=False)
+
+
+def absorb(conv: nn.Conv2d, following: nn.BatchNorm2d | None) -> bool:
+    """Fold the BatchNorm behind ``conv``, if there is one, into it; returns whether there was one."""
+    if following is not None:
+        rescale(conv, *scale_shift(following))
+    return following is not None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_known
-from .base import Operator, Size, conv_bn, fold_conv_bn, he_init, rescale, same, scale_shift
+from .base import Operator, Size, absorb, conv_bn, fold_conv_bn, he_init, same
 from .shuffle import shuffle
 
 Identity = Literal["fixed", "group", "random", "conv"]
@@ -119,9 +119,7 @@ class CompConv2d(Operator):
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """``following`` can't be absorbed (but at depth 0): it also acts on the channels borrowed from the input."""
         if self.depth == 0:
-            if following is not None:
-                rescale(self.vanilla, *scale_shift(following))
-            return following is not None
+            return absorb(self.vanilla, following)
         for block in (self.primary, *self.units, self.tail, *self.projections):
             assert isinstance(block, nn.Sequential)
             fold_conv_bn(block)

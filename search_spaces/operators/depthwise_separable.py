@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .base import Operator, Size, conv_bn, fold_conv_bn, he_init, rescale, scale_shift
+from .base import Operator, Size, absorb, conv_bn, fold_conv_bn, he_init
 
 
 class DepthwiseSeparableConv2d(Operator):
@@ -33,6 +33,4 @@ class DepthwiseSeparableConv2d(Operator):
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         fold_conv_bn(self.depthwise)
-        if following is not None:
-            rescale(self.pointwise, *scale_shift(following))
-        return following is not None
+        return absorb(self.pointwise, following)

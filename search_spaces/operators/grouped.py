@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Operator, Size, he_init, nearest_groups, require_groups, rescale, scale_shift
+from .base import Operator, Size, absorb, he_init, nearest_groups, require_groups, rescale, scale_shift
 from .shuffle import shuffle, shuffled_order
 
 
@@ -39,9 +39,7 @@ class GroupedConv2d(Operator):
         return self.conv(x)
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
-        if following is not None:
-            rescale(self.conv, *scale_shift(following))
-        return following is not None
+        return absorb(self.conv, following)
 
     @classmethod
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:

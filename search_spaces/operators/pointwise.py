@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .base import Operator, Size, he_init, rescale, scale_shift
+from .base import Operator, Size, absorb, he_init
 
 
 class PointwiseConv2d(Operator):
@@ -28,6 +28,4 @@ class PointwiseConv2d(Operator):
         return self.conv(self.on_output_grid(x))
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
-        if following is not None:
-            rescale(self.conv, *scale_shift(following))
-        return following is not None
+        return absorb(self.conv, following)

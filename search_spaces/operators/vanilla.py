@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .base import Operator, Size, he_init, rescale, scale_shift
+from .base import Operator, Size, absorb, he_init
 
 
 class VanillaConv2d(Operator):
@@ -26,6 +26,4 @@ class VanillaConv2d(Operator):
         return self.conv(x)
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
-        if following is not None:
-            rescale(self.conv, *scale_shift(following))
-        return following is not None
+        return absorb(self.conv, following)

@@ -91,6 +91,7 @@ def test_a_full_disk_leaves_the_ledger_whole(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space left"):
             append_all(ledger, fill)
         assert len(ledger.records) > 5
+        assert ledger.path.read_bytes().endswith(b"}\n")  # nothing torn is left behind
         assert read_ledger(ledger.path) == ledger.records
 
 

@@ -82,8 +82,8 @@ def test_micro_batches_learn_what_the_batch_learns(data: ImageData) -> None:
         t.run_epoch()
         return weights(t)
 
-    torch.testing.assert_close(trained(2), trained(1), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(trained(5), trained(1), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(trained(2), trained(1), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(trained(5), trained(1), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 0}, {"images_per_epoch": 0}])
