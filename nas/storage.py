@@ -13,11 +13,13 @@ LOCAL_ONLY = {"lock"}
 
 
 def checked(url: str) -> str:
-    """``url``, if files can be written there.
+    """``url``, if files can be written there; a path is made absolute, for trials run in other folders.
 
     Raises:
         BadInput: they can't, or nothing that is installed speaks its protocol.
     """
+    if "://" not in url:
+        url = str(Path(url).resolve())
     try:
         files, path = fsspec.core.url_to_fs(url)
         probe = f"{path.rstrip('/')}/.writable"
@@ -55,7 +57,7 @@ class Mirror:
 
     def _changed(self) -> Iterator[tuple[Path, float]]:
         for path in sorted(self.run.rglob("*")):
-            if path.is_file() and path.name not in LOCAL_ONLY and "checkpoints" not in path.parts:
+            if path.is_file() and path.name not in LOCAL_ONLY and path.parent.name != "checkpoints":
                 changed = path.stat().st_mtime
                 if self.copied.get(path) != changed:
                     yield path, changed

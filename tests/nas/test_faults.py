@@ -13,6 +13,7 @@ from PIL import Image
 
 from nas.command_line import main
 from nas.ledger import read_ledger
+from nas.storage import Mirror, checked
 from trainers import checkpoint
 
 from ..disks import small_disk
@@ -205,6 +206,26 @@ def test_a_run_that_had_not_begun_leaves_no_obstacle(tmp_path: Path) -> None:
 def test_a_storage_that_can_not_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--storage /proc/x: can't be written" in bad(*SMALL, "--storage", "/proc/x", capsys=capsys)
     assert "--storage nosuch://x: can't be written" in bad(*SMALL, "--storage", "nosuch://x", capsys=capsys)
+
+
+def test_a_copy_has_all_but_the_lock_and_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "checkpoints" / "run"  # a folder above may well have that name
+    (run / "state" / "checkpoints").mkdir(parents=True)
+    for name in ("trials.jsonl", "state/lock", "state/costs.json", "state/checkpoints/a.pt"):
+        (run / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    store = checked("store")
+    assert store == str(tmp_path / "store")  # trials run in other folders
+    mirror = Mirror(run, store)
+    mirror.sync()
+    copied = {p.relative_to(tmp_path / "store" / "run").as_posix() for p in (tmp_path / "store").rglob("*.*")}
+    assert copied == {"trials.jsonl", "state/costs.json"}
+    (run / "trials.jsonl").write_text("more")
+    mirror.sync()  # not again so soon
+    assert (tmp_path / "store" / "run" / "trials.jsonl").read_text() == "trials.jsonl"
+    mirror.sync(now=True)
+    assert (tmp_path / "store" / "run" / "trials.jsonl").read_text() == "more"
+    assert mirror.problem is None
 
 
 def test_an_image_that_is_truncated_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
