@@ -1,44 +1,48 @@
 """What the search itself costs, with trials that take no time: overhead a trial, a proposal, memory, and workers.
 
-    python benchmarks/scale.py --trials 10000 --workers 2 --output FILE
+    python benchmarks/scale.py --trials 10000 --workers 2 8 64 --output FILE
     python benchmarks/scale.py --proposals            # without Ray: ask, ledger and tell alone, 10 to 10,000
 
-A trial's process is a real Ray actor that is reused; it imports no torch, so that 64 of them fit into a small machine.
+The search is the real one, Ray Tune and both journals included; only the trials train nothing. Their processes are real
+Ray actors that are used again; they import no torch, so that 64 of them fit into a small machine.
 """
 
 import argparse
 import json
-import logging
 import os
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import optuna
 import ray
 import torch
 from ray import tune
+from rich.console import Console
 
+import nas.search
+from nas.budget import parse_budget
+from nas.cost.apart import measure_apart
+from nas.cost.latency import describe
 from nas.cost.table import CostTable, build_table
-from nas.feasible import Feasible, Limit
-from nas.front import DIRECTIONS
-from nas.ledger import Ledger
+from nas.ledger import Record
 from nas.proposer import Proposer
-from nas.samplers import SAMPLERS, WithinBudget
-from search_spaces import Space, load_space
+from nas.question import Question, create_run
+from search_spaces import load_space
+from trainers.data import ImageData
+from trainers.recipe import Recipe
 
-MARKS = (10, 100, 1_000, 10_000)
+MARKS = (10, 100, 1_000, 2_500, 5_000, 10_000)
+AROUND = 100  # trials before a mark that its figures are taken over
 
 
 class NoTime(tune.Trainable):
     """Ends at once, with an accuracy made from its name."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, Any], **question: object) -> None:
         self.config = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -69,85 +73,98 @@ def result_of(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def proposer(space: Space, table: CostTable, sampler: str, trials: int, folder: Path) -> Proposer:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    limit = Limit(table.options(space, "flops"), 2.5e9 - table.rest["flops"])
-    feasible = Feasible([len(v.options) for v in space.variables], [limit])
-    inner = WithinBudget(partial(SAMPLERS[sampler], trials=trials), space, feasible, 0)
-    study = optuna.create_study(directions=list(DIRECTIONS), sampler=inner)
-    folder.mkdir(parents=True, exist_ok=True)
-    ledgers = Ledger(folder / "trials.jsonl"), Ledger(folder / "references.jsonl")
-    return Proposer(space, table, study, trials, ledgers[0], {}, ledgers[1], folder / "proposals.jsonl", 0)
+def question_of(space: str, sampler: str, trials: int, output: Path, name: str) -> Question:
+    """A search below 2.5 GFLOPs on one core a trial."""
+    return Question(
+        space=load_space(space),
+        budgets=(parse_budget("2.5GFLOPs"),),
+        trials=trials,
+        sampler=sampler,
+        dataset="digits_on_photos",
+        data_root=None,
+        recipe=Recipe(),
+        seed=0,
+        proxy_width=0.25,
+        proxy_resolution=24,
+        device="cpu",
+        cpus_per_trial=1.0,
+        gpus_per_trial=0.0,
+        address=None,
+        output=output,
+        name=name,
+        references=False,
+    )
 
 
-def proposals(space: Space, table: CostTable, sampler: str, folder: Path, trials: int) -> dict[str, Any]:
-    """Milliseconds of suggest and of on_trial_complete, around each mark."""
-    p = proposer(space, table, sampler, trials, folder)
-    spent = []
-    for i in range(trials):
+def new_proposer(question: Question, table: CostTable) -> Proposer:
+    return nas.search.proposer_of(question, table, nas.search.feasible_set(question, table))
+
+
+def proposals(question: Question, table: CostTable) -> dict[str, Any]:
+    """Milliseconds of proposing and of bookkeeping together, before each mark; then what ``--resume`` reads again."""
+    proposer = new_proposer(question, table)
+    spent, memory = [], {"0": resident()}
+    for i in range(question.trials):
         start = time.perf_counter()
-        config = p.suggest(str(i))
+        config = proposer.suggest(str(i))
         assert isinstance(config, dict)
-        p.on_trial_complete(str(i), result_of(config))
+        proposer.on_trial_complete(str(i), result_of(config))
         spent.append((time.perf_counter() - start) * 1e3)
-    around = {m: statistics.median(spent[max(0, m - 50) : m]) for m in MARKS if m <= trials}
-    found = {"ms_a_trial_around": {str(m): round(v, 2) for m, v in around.items()}, "memory_mib": memory()}
-    if trials >= 10_000:
+        if i + 1 in MARKS:
+            memory[str(i + 1)] = resident()
+    around = {m: statistics.median(spent[max(0, m - AROUND) : m]) for m in MARKS if m <= question.trials}
+    found: dict[str, Any] = {"ms_a_trial_before": {str(m): round(v, 2) for m, v in around.items()}}
+    if 10_000 in around:
         found["growth_from_100_to_10000"] = round(around[10_000] / around[100], 2)
     start = time.perf_counter()
-    again = proposer_from(space, table, sampler, trials, folder)
-    return {**found, "rebuilt_s": round(time.perf_counter() - start, 1), "rebuilt_trials": again.asked}
-
-
-def proposer_from(space: Space, table: CostTable, sampler: str, trials: int, folder: Path) -> Proposer:
-    """As ``--resume`` makes it."""
-    p = proposer(space, table, sampler, trials, folder / "empty")
-    ledger = Ledger.open(folder / "trials.jsonl")
-    return Proposer(space, table, p.study, trials, ledger, {}, p.reference_ledger, folder / "proposals.jsonl", 0)
-
-
-def with_ray(space: Space, table: CostTable, sampler: str, folder: Path, trials: int, workers: int) -> dict[str, Any]:
-    """Trials a second, all of the search included."""
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    p = proposer(space, table, sampler, trials, folder)
-    times: list[float] = []
-    noted = p._record
-
-    def note(*arguments: Any) -> None:
-        noted(*arguments)
-        times.append(time.perf_counter())
-
-    p._record = note  # type: ignore[method-assign]
-    tune.Tuner(
-        tune.with_resources(NoTime, {"cpu": 1}),
-        tune_config=tune.TuneConfig(search_alg=p, num_samples=trials, max_concurrent_trials=workers, reuse_actors=True),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder),
-            verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-        ),
-    ).fit()
-    ray.shutdown()
-    warm = min(2 * workers, trials // 2)  # until every worker's process is there
-    rate = (len(times) - warm) / (times[-1] - times[warm - 1])
-    by_part = {str(m): round(100 / (times[m - 1] - times[m - 101]), 1) for m in MARKS if 200 <= m <= len(times)}
+    again = new_proposer(question, table)
     return {
-        "trials": len(times),
-        "workers": workers,
-        "trials_a_second": round(rate, 1),
-        "trials_a_second_before": by_part,
-        "memory_mib": memory(),
+        **found,
+        "memory_after": memory,
+        "resumed_s": round(time.perf_counter() - start, 1),
+        "resumed_trials": again.asked,
     }
 
 
-def memory() -> int:
-    """The driver's peak, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def with_ray(question: Question, table: CostTable, workers: int) -> dict[str, Any]:
+    """Trials a second, all of the search included but the measurement of costs."""
+    nas.search.ProxyTrial = NoTime  # type: ignore[misc, assignment]
+    os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    proposer = new_proposer(question, table)
+    times: list[float] = []
+    memory = {"0": resident()}
+    append = proposer.ledger.append
+
+    def note(record: Record) -> None:
+        append(record)
+        times.append(time.perf_counter())
+        if len(times) in MARKS:
+            memory[str(len(times))] = resident()
+
+    proposer.ledger.append = note  # type: ignore[method-assign]
+    with Path(os.devnull).open("w") as nowhere:
+        nas.search.search(question, proposer, cast(ImageData, None), workers, Console(file=nowhere))
+    memory["end"] = resident()
+    ray.shutdown()
+    return {"workers": workers, "trials": len(times), **rates(times, workers), "memory_after": memory}
+
+
+def rates(times: Sequence[float], workers: int) -> dict[str, Any]:
+    """Trials a second once every worker's process is there, and before each mark."""
+    warm = min(2 * workers, len(times) // 2)
+    whole = (len(times) - warm) / (times[-1] - times[warm - 1])
+    marks = [m for m in MARKS if warm + AROUND <= m <= len(times)]
+    before = {str(m): round(AROUND / (times[m - 1] - times[m - 1 - AROUND]), 1) for m in marks}
+    return {"trials_a_second": round(whole, 1), "trials_a_second_before": before}
+
+
+def resident() -> dict[str, int]:
+    """The driver's memory in MiB: resident, what of that is its own (no shared library), and resident at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    names = {"resident_mib": "VmRSS", "own_mib": "RssAnon", "peak_mib": "VmHWM"}
+    return {name: int(fields[field].split()[0]) // 1024 for name, field in names.items()}
 
 
 def main() -> int:
@@ -159,18 +176,16 @@ def main() -> int:
     parser.add_argument("--proposals", action="store_true")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    space = load_space(asked.space)
+    device = torch.device("cpu")
+    table = build_table(load_space(asked.space), device, Path("results/.cache"), print, measure_apart)
+    found: Any = []
     with tempfile.TemporaryDirectory() as folder:
-        table = build_table(space, torch.device("cpu"), Path("results/.cache"))
-        if asked.proposals:
-            found: Any = proposals(space, table, asked.sampler, Path(folder), asked.trials)
-        else:
-            found = [
-                with_ray(space, table, asked.sampler, Path(folder, str(w)), asked.trials, w) for w in asked.workers
-            ]
-    text = json.dumps(
-        {"sampler": asked.sampler, "space": asked.space, "cores": os.cpu_count(), "found": found}, indent=1
-    )
+        for workers in [0] if asked.proposals else asked.workers:
+            question = question_of(asked.space, asked.sampler, asked.trials, Path(folder), f"workers-{workers}")
+            create_run(question.run)
+            found.append(with_ray(question, table, workers) if workers else proposals(question, table))
+    about = {"sampler": asked.sampler, "space": asked.space, **describe(device), "cores": os.cpu_count()}
+    text = json.dumps({**about, "found": found}, indent=1)
     print(text)
     if asked.output:
         asked.output.write_text(text + "\n")

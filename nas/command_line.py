@@ -20,6 +20,7 @@ from trainers.recipe import Recipe
 
 from .budget import EXAMPLES
 from .cluster import Cluster
+from .cost.apart import measure_apart
 from .cost.latency import describe
 from .cost.table import CostTable, build_table
 from .describe import print_dry_run, print_spaces
@@ -192,7 +193,7 @@ def _measured(question: Question, device: torch.device, console: Console) -> Cos
                 console.print(text, highlight=False)
                 said = time.monotonic()
 
-        return build_table(question.space, device, cache_folder(question.output), progress)
+        return build_table(question.space, device, cache_folder(question.output), progress, measure_apart)
 
 
 def _report(question: Question, table: CostTable, outcome: Outcome, device: torch.device, console: Console) -> int:

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,11 @@ def checkpoints_of(question: Question) -> str | None:
     return str((question.state / "checkpoints").resolve()) if hosts == {platform.node()} else None
 
 
+def _shown_name(run: str, trial: Any) -> str:
+    """In the dashboard. (Tune pickles it for each trial: it must not drag the question along.)"""
+    return f"{run}_{trial.trial_id}"
+
+
 class _StopWhenFull(tune.Stopper):
     """Ends all trials once nothing more can be written."""
 
@@ -234,8 +241,8 @@ def _tuner(
             num_samples=total,
             max_concurrent_trials=at_once,
             reuse_actors=True,
-            trial_name_creator=lambda trial: f"{question.name}_{trial.trial_id}",
-            trial_dirname_creator=lambda trial: trial.trial_id,
+            trial_name_creator=partial(_shown_name, question.name),
+            trial_dirname_creator=attrgetter("trial_id"),
         ),
         run_config=tune.RunConfig(
             name="tune",

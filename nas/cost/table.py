@@ -59,22 +59,8 @@ class CostTable:
         return np.sum(columns, axis=0) + self.rest[metric]
 
 
-def build_table(
-    space: Space, device: torch.device, cache: Path | None = None, progress: Callable[[str], None] = lambda text: None
-) -> CostTable:
-    """Measure every choice of every slot, or read it from ``cache`` (a folder), where the same was measured before."""
-    key = _cache_key(space, device)
-    file = None if cache is None else cache / f"costs-{space.name}-{key}.json"
-    if file is not None and (found := read_table(file)) is not None:
-        return found  # absent or damaged it is measured again
-    table = _measure(space, device, progress)
-    if file is not None:
-        with suppress(OSError):  # a folder that can't be written has no cache
-            write_table(file, table)
-    return table
-
-
-def _measure(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
+def measure(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
+    """Measure every choice of every slot."""
     shapes, has_bn = _surroundings(space.backbone)
     wanted: dict[str, list[Choice]] = {name: [VANILLA] for name in space.slots}
     for variable in space.variables:
@@ -94,6 +80,29 @@ def _measure(space: Space, device: torch.device, progress: Callable[[str], None]
     vanilla = _network_costs(Architecture(space.backbone), device)
     rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in METRICS}
     return CostTable(rest, slots, str(describe(device)["device"]))
+
+
+def build_table(
+    space: Space,
+    device: torch.device,
+    cache: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+    how: Callable[[Space, torch.device, Callable[[str], None]], CostTable] = measure,
+) -> CostTable:
+    """Measure every choice of every slot, or read it from ``cache`` (a folder), where the same was measured before.
+
+    Args:
+        how: what measures; ``apart.measure_apart`` does it in a process of its own.
+    """
+    key = _cache_key(space, device)
+    file = None if cache is None else cache / f"costs-{space.name}-{key}.json"
+    if file is not None and (found := read_table(file)) is not None:
+        return found  # absent or damaged it is measured again
+    table = how(space, device, progress)
+    if file is not None:
+        with suppress(OSError):  # a folder that can't be written has no cache
+            write_table(file, table)
+    return table
 
 
 def _layer_costs(slot: Slot, choice: Choice, shape: Shape, has_bn: bool, device: torch.device) -> Costs:
