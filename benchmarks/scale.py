@@ -1,10 +1,12 @@
 """What the search itself costs, with trials that take no time: overhead a trial, a proposal, memory, and workers.
 
-    python benchmarks/scale.py --trials 10000 --workers 2 8 64 --output FILE
-    python benchmarks/scale.py --proposals            # without Ray: ask, ledger and tell alone, 10 to 10,000
+    python benchmarks/scale.py --trials 10000                         # memory, trials a second
+    python benchmarks/scale.py --trials 1000 --workers 2 4 8 16 32 64 # where it saturates
+    python benchmarks/scale.py --proposals                            # without Ray: ask, ledger and tell, 10 to 10,000
 
 The search is the real one, Ray Tune and both journals included; only the trials train nothing. Their processes are real
-Ray actors that are used again; they import no torch, so that 64 of them fit into a small machine.
+Ray actors that are used again; they import no torch, so that 64 of them fit into a small machine. None ends its first
+trial before all have had the time to start: one that is free takes over the trials of those that are still starting.
 """
 
 import argparse
@@ -36,11 +38,14 @@ from trainers.data import ImageData
 from trainers.recipe import Recipe
 
 MARKS = (10, 100, 1_000, 2_500, 5_000, 10_000)
+START_S = 1.5  # of a worker's process, on two cores
 AROUND = 100  # trials before a mark that its figures are taken over
 
 
 class NoTime(tune.Trainable):
-    """Ends at once, with an accuracy made from its name."""
+    """Ends at once, but not before ``all_there`` (a Unix time), with an accuracy made from its name."""
+
+    all_there = 0.0
 
     def setup(self, config: dict[str, Any], **question: object) -> None:
         self.config = config
@@ -50,6 +55,7 @@ class NoTime(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        time.sleep(max(0.0, self.all_there - time.time()))
         return {**result_of(self.config), "done": True}
 
 
@@ -82,7 +88,7 @@ def question_of(space: str, sampler: str, trials: int, output: Path, name: str) 
         sampler=sampler,
         dataset="digits_on_photos",
         data_root=None,
-        recipe=Recipe(),
+        recipe=cast(Recipe, None),  # its module would bring torch into every worker
         seed=0,
         proxy_width=0.25,
         proxy_resolution=24,
@@ -133,30 +139,39 @@ def with_ray(question: Question, table: CostTable, workers: int) -> dict[str, An
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     proposer = new_proposer(question, table)
     times: list[float] = []
+    busy: list[float] = []
     memory = {"0": resident()}
     append = proposer.ledger.append
 
     def note(record: Record) -> None:
         append(record)
         times.append(time.perf_counter())
+        busy.append(time.process_time())
         if len(times) in MARKS:
             memory[str(len(times))] = resident()
 
+    NoTime.all_there = time.time() + START_S * (workers + 2)
     proposer.ledger.append = note  # type: ignore[method-assign]
     with Path(os.devnull).open("w") as nowhere:
         nas.search.search(question, proposer, cast(ImageData, None), workers, Console(file=nowhere))
     memory["end"] = resident()
     ray.shutdown()
-    return {"workers": workers, "trials": len(times), **rates(times, workers), "memory_after": memory}
+    about = {"workers": workers, "trials": len(times)}
+    return {**about, **rates(times, busy, workers), "memory_after": memory}
 
 
-def rates(times: Sequence[float], workers: int) -> dict[str, Any]:
-    """Trials a second once every worker's process is there, and before each mark."""
+def rates(times: Sequence[float], busy: Sequence[float], workers: int) -> dict[str, Any]:
+    """Trials a second once every worker's process is there, and before each mark; the driver's own CPU time for one."""
     warm = min(2 * workers, len(times) // 2)
     whole = (len(times) - warm) / (times[-1] - times[warm - 1])
+    cpu_ms = 1e3 * (busy[-1] - busy[warm - 1]) / (len(times) - warm)
     marks = [m for m in MARKS if warm + AROUND <= m <= len(times)]
     before = {str(m): round(AROUND / (times[m - 1] - times[m - 1 - AROUND]), 1) for m in marks}
-    return {"trials_a_second": round(whole, 1), "trials_a_second_before": before}
+    return {
+        "trials_a_second": round(whole, 1),
+        "driver_cpu_ms_a_trial": round(cpu_ms, 1),
+        "trials_a_second_before": before,
+    }
 
 
 def resident() -> dict[str, int]:
@@ -183,6 +198,7 @@ def main() -> int:
         for workers in [0] if asked.proposals else asked.workers:
             question = question_of(asked.space, asked.sampler, asked.trials, Path(folder), f"workers-{workers}")
             create_run(question.run)
+            print(question.name, file=sys.stderr)
             found.append(with_ray(question, table, workers) if workers else proposals(question, table))
     about = {"sampler": asked.sampler, "space": asked.space, **describe(device), "cores": os.cpu_count()}
     text = json.dumps({**about, "found": found}, indent=1)

@@ -80,7 +80,7 @@ class Watch(Callback):
         record = self.record_of(trial.trial_id)
         if record is None:
             return
-        _slim(trial)
+        slim(trial)
         self.forget(record)
         costs = (
             f"{show('flops', record.flops)}, {show('params', record.params)}, {show('latency_ms', record.latency_ms)}"
@@ -108,7 +108,7 @@ class Watch(Callback):
         self.last_line = time.monotonic()
 
 
-def _slim(trial: Any) -> None:
+def slim(trial: Any) -> None:
     """Drop what Tune keeps of a trial that has ended: 10,000 fit into memory.
 
     Results, statistics and parameters are 40 KB; the snapshot at the end, which nobody reads, is 80 KB more.

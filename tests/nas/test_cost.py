@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas.budget import broken, parse_budget
+from nas.cost.apart import measure_apart
 from nas.cost.flops import count_flops, count_params
 from nas.cost.latency import time_models
 from nas.cost.table import CostTable, build_table, measured_latency
@@ -100,6 +101,22 @@ def test_the_cache_is_read_and_a_damaged_one_is_measured_again(tmp_path: Path) -
         s: {c: v["flops"] for c, v in e.items()} for s, e in first.slots.items()
     }
     assert space.backbone != small.backbone
+
+
+def test_costs_measured_apart_are_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    small = Space("small", load_space("mixed_resnet20").backbone, load_space("mixed_resnet20").variables[:2])
+    said: list[str] = []
+    apart, here = build_table(small, CPU, None, said.append, measure_apart), build_table(small, CPU)
+    for slot, choices in here.slots.items():
+        assert {c: (v["flops"], v["params"]) for c, v in choices.items()} == {
+            c: (v["flops"], v["params"]) for c, v in apart.slots[slot].items()
+        }
+    assert all(costs["latency_ms"] > 0 for choices in apart.slots.values() for costs in choices.values())
+    assert apart.device == here.device
+    assert said[0].startswith("measuring the cost of every choice: slot 1 of")
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        measure_apart(small, torch.device("meta"), said.append)  # nothing can be timed there
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_latency_is_of_the_network_and_positive() -> None:

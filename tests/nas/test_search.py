@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from ray.tune.experiment import Trial
 from rich.console import Console
 
 from nas.budget import parse_budget
 from nas.cost.table import CostTable, build_table
 from nas.ledger import Record, read_ledger
+from nas.progress import slim
 from nas.question import Question, create_run
 from nas.search import Outcome, connected, feasible_set, proposer_of, search, time_in_training
 from search_spaces import Space, load_space
@@ -32,6 +34,17 @@ def test_time_in_training_counts_a_trial_once() -> None:
     other = Record("b", **shared, started=102.0, ended=109.0, train_s=6.0)
     assert time_in_training([both, other, both], at_once=2) == pytest.approx(0.75)
     assert time_in_training([], at_once=2) is None
+
+
+def test_tune_keeps_little_of_a_trial_that_has_ended() -> None:
+    """10,000 of them stay in the driver's memory, and Tune writes a snapshot of all at the end."""
+    trial = Trial("train", stub=True, config={"architecture": "a" * 10_000}, experiment_tag="b" * 10_000)
+    trial.update_last_result({"accuracy": 0.5, "loss_by_epoch": [1.0] * 100, "training_iteration": 1})
+    assert len(str(trial.__dict__)) + len(str(trial.run_metadata.__dict__)) > 20_000
+    slim(trial)
+    assert len(str(trial.__dict__)) + len(str(trial.run_metadata.__dict__)) < 3_000
+    assert len("".join(trial.get_json_state())) < 20
+    assert trial.last_result["done"]
 
 
 @pytest.fixture(scope="module")
