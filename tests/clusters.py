@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,8 +54,13 @@ class Nodes:
         _wait(there)
 
     def add_worker(self, cpus: int) -> "subprocess.Popen[bytes]":
-        """It has joined when this returns: nodes of one machine that start at once get in each other's way."""
-        process = self.add("--address", self.address, "--num-cpus", str(cpus), "--node-ip-address", "127.0.0.1")
+        """It has joined when this returns: nodes of one machine that start at once get in each other's way.
+
+        It has a temporary folder of its own, as on another machine: in a shared one, nodes delete each other's files.
+        """
+        folder = Path("/tmp") / f"r{self.address.rpartition(':')[2]}-{len(self.processes)}"
+        where = ("--address", self.address, "--node-ip-address", "127.0.0.1", "--temp-dir", str(folder))
+        process = self.add(*where, "--num-cpus", str(cpus))
         self.wait_for(len(self.processes))
         return process
 
@@ -80,6 +86,8 @@ def nodes(folder: Path, authenticated: bool = True, head_cpus: int = 0) -> Itera
     finally:
         for process in reversed(cluster.processes):
             end(process)
+        for left in Path("/tmp").glob(f"r{port}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def jobs_status(dashboard: str) -> int:

@@ -10,7 +10,7 @@ import yaml
 
 from nas.ledger import read_ledger
 
-from ..clusters import Nodes, jobs_status, kill_node, nodes
+from ..clusters import RAY, Nodes, jobs_status, kill_node, nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 ROOT = Path(__file__).parent.parent.parent
@@ -87,6 +87,23 @@ def test_an_open_cluster_is_refused_unless_told(small: list[str], tmp_path: Path
         )
         said, _ = told.communicate(timeout=240)
         assert told.returncode == 0, said
+
+
+def test_a_search_is_a_job_of_the_cluster(small: list[str], tmp_path: Path) -> None:
+    """As docs/cluster.md submits it: the driver runs on the head, which has no CPUs, the trials on the other node."""
+    question = [*small, "--trials", "2", "--epochs", "1", "--address", "auto", "--output", str(tmp_path / "results")]
+    with nodes(tmp_path) as cluster:
+        cluster.add_worker(1)
+        submit = [RAY, "job", "submit", "--address", f"http://{cluster.dashboard}", "--working-dir", "."]
+        driver = [sys.executable, "launch.py", *question, "--name", "job"]
+        job = [*submit, "--", *driver]
+        done = subprocess.run(job, cwd=ROOT, env=cluster.environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 candidates finished" in done.stdout
+        assert (tmp_path / "results" / "job" / "best.yaml").is_file()
+        nobody = {**cluster.environment, "RAY_AUTH_TOKEN": "0" * 64}
+        refused = subprocess.run(job, cwd=ROOT, env=nobody, capture_output=True, text=True, timeout=120)
+        assert refused.returncode != 0
 
 
 def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, small: list[str], tmp_path: Path) -> None:
