@@ -34,7 +34,7 @@ REPORTED = (
 )
 
 
-WINDOW = 1000  # trials that a sampler learns from, besides the front: a proposal's time must not grow for ever
+WINDOW = 400  # trials that a sampler learns from, besides the front: a proposal's time must not grow for ever
 
 
 @dataclass(frozen=True)
