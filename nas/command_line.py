@@ -294,20 +294,25 @@ def _parser(only_given: bool = False) -> argparse.ArgumentParser:
         type=int,
         help=f"candidates to train (default: {DEFAULT_TRIALS['cpu']}, on GPUs {DEFAULT_TRIALS['cuda']})",
     )
-    add("--sampler", default="tpe", help=f"{', '.join(SAMPLERS)} (default: tpe)")
-    add("--dataset", default="digits_on_photos", help=f"{', '.join(DATASETS)} (default: digits_on_photos)")
+    add("--sampler", default=Question.sampler, help=f"{', '.join(SAMPLERS)} (default: {Question.sampler})")
+    add("--dataset", default=Question.dataset, help=f"{', '.join(DATASETS)} (default: {Question.dataset})")
     add("--data-root", type=Path, help="the folder of a data set that does not come with the package")
     add("--epochs", type=int, help=f"epochs a trial trains (default: {Recipe().epochs})")
-    add("--seed", type=int, default=0, help="the same seed: the same proposals and trainings (default: 0)")
+    add("--seed", type=int, default=Question.seed, help="the same seed: the same proposals and trainings (default: 0)")
     add(
         "--proxy-width",
         type=float,
-        default=0.25,
-        help="the proxy's channels, as a share of the target's (default: 0.25)",
+        default=Question.proxy_width,
+        help=f"the proxy's channels, as a share of the target's (default: {Question.proxy_width})",
     )
-    add("--proxy-resolution", type=int, default=24, help="the proxy's input in pixels (default: 24)")
+    add(
+        "--proxy-resolution",
+        type=int,
+        default=Question.proxy_resolution,
+        help="the proxy's input in pixels (default: 24)",
+    )
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    add("--cpus-per-trial", type=float, default=1.0, help="CPU cores of a trial (default: 1)")
+    add("--cpus-per-trial", type=float, default=Question.cpus_per_trial, help="CPU cores of a trial (default: 1)")
     add("--gpus-per-trial", type=float, help="GPUs of a trial, may be a fraction (default: 0.25 where there is one)")
     add("--address", help="join a running Ray cluster: auto or HOST:PORT (default: start one here)")
     add("--allow-unauthenticated", action="store_true", help="join a cluster that asks for no token")

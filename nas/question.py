@@ -1,6 +1,6 @@
 """What a user asks of a search, checked: every mistake is one line that says what was wrong and what would be right."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -30,19 +30,19 @@ class Question:
     space: Space
     budgets: tuple[Budget, ...]
     trials: int
-    sampler: str
-    dataset: str
-    data_root: Path | None
-    recipe: Recipe
-    seed: int
-    proxy_width: float
-    proxy_resolution: int
-    device: str
-    cpus_per_trial: float
-    gpus_per_trial: float
-    address: str | None
     output: Path
     name: str
+    sampler: str = "tpe"
+    dataset: str = "digits_on_photos"
+    data_root: Path | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    proxy_width: float = 0.25
+    proxy_resolution: int = 24
+    device: str = "cpu"
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    address: str | None = None
     references: bool = True
     storage: str | None = None
     allow_unauthenticated: bool = False

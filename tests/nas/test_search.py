@@ -71,16 +71,7 @@ def question(space: Space, output: Path, **changes: object) -> Question:
         budgets=(parse_budget("39MFLOPs"),),
         trials=3,
         sampler="random",
-        dataset="digits_on_photos",
-        data_root=None,
         recipe=Recipe(epochs=2, images_per_epoch=64),
-        seed=0,
-        proxy_width=0.25,
-        proxy_resolution=24,
-        device="cpu",
-        cpus_per_trial=1.0,
-        gpus_per_trial=0.0,
-        address=None,
         output=output,
         name="run",
         references=False,
@@ -192,7 +183,10 @@ def test_thirty_killed_processes_end_in_a_complete_search(
     assert [r.status for r in outcome.candidates] == ["finished"] * 24
     assert len({r.key for r in outcome.candidates}) == 24
     assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
-    assert any(len(r.starts) > 1 for r in outcome.candidates)  # killed before its first checkpoint, one begins anew
+    resumptions = sum(
+        len(r.starts) - 1 for r in outcome.candidates
+    )  # one killed before its first checkpoint begins anew
+    assert resumptions > 5
 
 
 def keep_killing(kills: list[int], times: int) -> None:

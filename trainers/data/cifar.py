@@ -1,36 +1,29 @@
 """CIFAR-10 and CIFAR-100 through torchvision, from ``data_root`` or downloaded into it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from search_spaces.checks import BadInput
 
 from .base import ImageData, Split, held_out, mean_std, resized
-
-if TYPE_CHECKING:
-    from torchvision.datasets import CIFAR10
 
 VALIDATION = 5000
 
 
 def load10(data_root: Path | None, resolution: int) -> ImageData:
     """10 classes, 45,000 training images; 5,000 of the training file are the validation split."""
-    from torchvision.datasets import CIFAR10
-
     return _load("cifar10", CIFAR10, 10, data_root, resolution)
 
 
 def load100(data_root: Path | None, resolution: int) -> ImageData:
     """100 classes, 45,000 training images; 5,000 of the training file are the validation split."""
-    from torchvision.datasets import CIFAR100
-
     return _load("cifar100", CIFAR100, 100, data_root, resolution)
 
 
-def _load(name: str, source: "type[CIFAR10]", classes: int, data_root: Path | None, resolution: int) -> ImageData:
+def _load(name: str, source: type[CIFAR10], classes: int, data_root: Path | None, resolution: int) -> ImageData:
     """ValueError if the files are neither there nor to be had."""
     if data_root is None:
         raise BadInput(f"{name} needs --data-root, the folder that holds it or that it is downloaded into")
@@ -41,7 +34,7 @@ def _load(name: str, source: "type[CIFAR10]", classes: int, data_root: Path | No
     return ImageData(name, classes, train, validation, test, *mean_std(train.images))
 
 
-def _read(name: str, source: "type[CIFAR10]", data_root: Path, train: bool, resolution: int) -> Split:
+def _read(name: str, source: type[CIFAR10], data_root: Path, train: bool, resolution: int) -> Split:
     try:
         found = source(str(data_root), train=train, download=True)
     except (OSError, RuntimeError) as error:

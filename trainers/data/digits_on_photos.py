@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
 from .base import ImageData, Split, mean_std, resized
@@ -132,8 +133,6 @@ def _contrasting(brightness: Tensor, generator: torch.Generator) -> Tensor:
 @cache
 def _sources(part: int) -> Sources:
     """Part 0 (train), 1 (validation) or 2 (test): 6, 2 or 2 of every ten digits, and a strip of each photo."""
-    from sklearn.datasets import load_digits, load_sample_images
-
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32) / 16
     labels = torch.tensor(digits.target, dtype=torch.int64)

@@ -1,17 +1,15 @@
 """An ImageNet-style folder, ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg``, decoded once into memory."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from search_spaces.checks import BadInput
 
 from .base import ImageData, Split, held_out, mean_std
-
-if TYPE_CHECKING:
-    from torchvision.datasets import ImageFolder
 
 MEMORY_LIMIT = 64 * 2**30
 WORKERS = 4
@@ -32,11 +30,7 @@ def load(data_root: Path | None, resolution: int) -> ImageData:
     return ImageData("imagefolder", classes, train, validation, _decoded(test_folder), *mean_std(train.images[:10_000]))
 
 
-def _folder(path: Path, resolution: int) -> "ImageFolder":
-
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
-
+def _folder(path: Path, resolution: int) -> ImageFolder:
     if not path.is_dir():
         raise BadInput(f"--data-root {path.parent}: there is no folder {path.name}/ in it")
     transform = Compose([Resize(resolution, antialias=True), CenterCrop(resolution), PILToTensor()])
@@ -49,7 +43,7 @@ def _folder(path: Path, resolution: int) -> "ImageFolder":
     return folder
 
 
-def _decoded(folder: "ImageFolder") -> Split:
+def _decoded(folder: ImageFolder) -> Split:
     """All images, in the folder's order. ValueError names the file that is no image."""
     workers = WORKERS if len(folder) > 10_000 else 0
     try:
