@@ -49,19 +49,19 @@ class ProxyTraining:
         self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
         self.device = data.validation.labels.device
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        head = [p for m in self.model.modules() if isinstance(m, nn.Linear) for p in m.parameters()]
-        others = [p for p in self.model.parameters() if all(p is not q for q in head)]
-        self.optimizer = torch.optim.SGD(
-            [{"params": others}, {"params": head}],
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.model, recipe.weight_decay),
             recipe.peak_lr,
-            recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.momentum > 0,
+            betas=(recipe.beta1, recipe.beta2),
             fused=True,
         )
-        peaks = [recipe.peak_lr, recipe.peak_lr * recipe.head_lr]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, peaks, recipe.steps, pct_start=recipe.warmup, cycle_momentum=False
+            self.optimizer,
+            recipe.peak_lr,
+            recipe.steps,
+            pct_start=recipe.warmup,
+            anneal_strategy="linear",
+            cycle_momentum=False,
         )
 
     @property
@@ -121,3 +121,10 @@ class ProxyTraining:
         self.epoch = state["epoch"]
         for name in ("model", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(state[name])
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Kernels and matrices decay; scales and shifts (BatchNorm, biases) do not."""
+    kernels = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

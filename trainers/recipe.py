@@ -7,23 +7,24 @@ from search_spaces.checks import BadInput
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum under a one-cycle learning rate, with label smoothing.
+    """AdamW under a learning rate that rises linearly, then falls linearly to zero, with label smoothing.
+
+    Weights of convolutions and linear layers decay; those of BatchNorm and biases do not.
 
     Args:
         epochs, images_per_epoch, batch: length of the training; ``images_per_epoch`` at most the data set's.
         peak_lr: the highest learning rate, after ``warmup`` (a fraction of all steps).
-        head_lr: the classifier's rate, as a share of the others': its features are not normalised, so that at the
-            full rate it oscillates, and the network learns nothing until the rate has fallen.
+        beta1, beta2: AdamW's averages of the gradient and of its square.
     """
 
     epochs: int = 8
     images_per_epoch: int = 1536
     batch: int = 32
-    peak_lr: float = 0.3
-    head_lr: float = 0.1
+    peak_lr: float = 0.01
     warmup: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.05
     label_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
