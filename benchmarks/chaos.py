@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from nas.front import pareto_front
-from nas.ledger import Record, read_ledger
+from nas.result.front import pareto_front
+from nas.run.ledger import Record, read_ledger
 from search_spaces import load_architecture
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ import yaml
 
 from nas.budget import broken, parse_budget
 from nas.cost.flops import count_flops, count_params
-from nas.ledger import read_ledger
+from nas.run.ledger import read_ledger
 
 
 def main(run: Path) -> int:

@@ -21,7 +21,7 @@ from nas.budget import parse_budget
 from nas.cost.latency import describe
 from nas.cost.table import build_table
 from nas.feasible import Feasible, Limit
-from nas.front import DIRECTIONS
+from nas.result.front import DIRECTIONS
 from nas.samplers import SAMPLERS, WithinBudget, encoding
 from search_spaces import load_space
 

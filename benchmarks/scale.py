@@ -25,14 +25,14 @@ import torch
 from ray import tune
 from rich.console import Console
 
-import nas.search
+import nas.searching
 from nas.budget import parse_budget
 from nas.cost.apart import measure_apart
 from nas.cost.latency import describe
 from nas.cost.table import CostTable, build_table
-from nas.ledger import Record
-from nas.proposer import Proposer
 from nas.question import Question, create_run
+from nas.run.ledger import Record
+from nas.tune.proposer import Proposer
 from search_spaces import load_space
 from trainers.data import ImageData
 from trainers.recipe import Recipe
@@ -94,7 +94,7 @@ def question_of(space: str, sampler: str, trials: int, output: Path, name: str) 
 
 
 def new_proposer(question: Question, table: CostTable) -> Proposer:
-    return nas.search.proposer_of(question, table, nas.search.feasible_set(question, table))
+    return nas.searching.proposer_of(question, table, nas.searching.feasible_set(question, table))
 
 
 def proposals(question: Question, table: CostTable) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def proposals(question: Question, table: CostTable) -> dict[str, Any]:
 
 def with_ray(question: Question, table: CostTable, workers: int) -> dict[str, Any]:
     """Trials a second, all of the search included but the measurement of costs."""
-    nas.search.ProxyTrial = NoTime  # type: ignore[misc, assignment]
+    nas.searching.ProxyTrial = NoTime  # type: ignore[misc, assignment]
     os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     proposer = new_proposer(question, table)
@@ -144,7 +144,7 @@ def with_ray(question: Question, table: CostTable, workers: int) -> dict[str, An
     NoTime.all_there = time.time() + START_S * (workers + 2)
     proposer.ledger.append = note  # type: ignore[method-assign]
     with Path(os.devnull).open("w") as nowhere:
-        nas.search.search(question, proposer, cast(ImageData, None), workers, Console(file=nowhere))
+        nas.searching.search(question, proposer, cast(ImageData, None), workers, Console(file=nowhere))
     memory["end"] = resident()
     ray.shutdown()
     about = {"workers": workers, "trials": len(times)}

@@ -19,22 +19,21 @@ from trainers.data import DATASETS, ImageData
 from trainers.recipe import Recipe
 
 from .budget import EXAMPLES
-from .cluster import Cluster
 from .cost.apart import measure_apart
 from .cost.latency import describe
 from .cost.table import CostTable, build_table
-from .describe import print_dry_run, print_spaces
-from .export import export, final_latencies, print_results, to_be_timed, write_question
 from .feasible import Feasible
-from .journal import TornWarning
-from .lock import locked
 from .papers.rows import published
-from .picture import draw
-from .proposer import Proposer
 from .question import DEFAULT_TRIALS, Question, check_run, create_run, resolve_device, resolve_space
+from .result.dry_run import print_dry_run, print_spaces
+from .result.export import export, final_latencies, print_results, to_be_timed, write_question
+from .result.picture import draw
 from .resume import keep, kept_table, resumed
+from .run.copy import Mirror, checked
+from .run.journal import TornWarning
+from .run.lock import locked
 from .samplers import SAMPLERS
-from .search import (
+from .searching import (
     Outcome,
     cache_folder,
     connected,
@@ -47,7 +46,8 @@ from .search import (
     search,
     within,
 )
-from .storage import Mirror, checked
+from .tune.cluster import Cluster
+from .tune.proposer import Proposer
 
 BAD_INPUT = 2
 INTERRUPTED = 130

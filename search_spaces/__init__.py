@@ -1,8 +1,8 @@
 """What can be chosen: operators, backbones, spaces and architectures."""
 
 from .architecture import Architecture, Backbone, build, load_architecture, proxy_of
-from .convert import VANILLA, Choice, Slot, convert, find_slots
-from .fold import fold
+from .folding import fold
+from .slots import VANILLA, Choice, Slot, convert, find_slots
 from .space import Option, Space, Variable, list_spaces, load_space
 
 __all__ = [

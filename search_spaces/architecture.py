@@ -12,7 +12,7 @@ from torch import nn
 
 from .backbones import BACKBONES
 from .checks import BadInput, require_known
-from .convert import VANILLA, Choice, convert, find_slots
+from .slots import VANILLA, Choice, convert, find_slots
 
 SECTIONS = ("space", "backbone", "layers", "metrics", "budget", "training", "provenance")
 

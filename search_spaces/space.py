@@ -13,7 +13,7 @@ import yaml
 
 from .architecture import Architecture, Backbone
 from .checks import BadInput, require_known
-from .convert import VANILLA, Choice, Slot, find_slots
+from .slots import VANILLA, Choice, Slot, find_slots
 
 FOLDER = Path(__file__).parent / "spaces"
 KEYS = ("description", "backbone", "per", "exclude", "choices")

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from nas.command_line import main
-from nas.ledger import read_ledger
+from nas.run.ledger import read_ledger
 from search_spaces import build, load_architecture
 
 ROOT = Path(__file__).parent.parent

@@ -20,7 +20,7 @@ from torch import nn
 
 import search_spaces
 from search_spaces import VANILLA, Architecture, Backbone, Choice, Slot, Space
-from search_spaces.fold import batchnorms_behind
+from search_spaces.folding import batchnorms_behind
 
 from .flops import count_flops, count_params
 from .latency import describe, time_models

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.ledger import read_ledger
+from nas.run.ledger import read_ledger
 
 from ..clusters import RAY, Nodes, jobs_status, kill_node, nodes
 

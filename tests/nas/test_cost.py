@@ -15,7 +15,7 @@ from nas.cost.flops import count_flops, count_params
 from nas.cost.latency import time_models
 from nas.cost.table import CostTable, build_table, measured_latency
 from nas.feasible import Feasible, Limit
-from nas.front import DIRECTIONS
+from nas.result.front import DIRECTIONS
 from nas.samplers import SAMPLERS, WithinBudget, encoding
 from search_spaces import VANILLA, Space, list_spaces, load_space
 

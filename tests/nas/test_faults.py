@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 
 from nas.command_line import main
-from nas.ledger import read_ledger
-from nas.storage import Mirror, checked
+from nas.run.copy import Mirror, checked
+from nas.run.ledger import read_ledger
 from trainers import checkpoint
 
 from ..disks import small_disk
@@ -24,7 +24,7 @@ SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sam
 NO_MEMORY = """
 import json, resource, sys, torch
 from dataclasses import replace
-from nas.trial import ProxyTrial
+from nas.tune.trial import ProxyTrial
 from search_spaces import Architecture, Backbone
 from trainers.data.digits_on_photos import load
 from trainers.recipe import Recipe

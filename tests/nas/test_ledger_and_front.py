@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.front import dominates, pareto_front
-from nas.journal import TornWarning
-from nas.ledger import Ledger, Record, read_ledger
-from nas.lock import locked
+from nas.result.front import dominates, pareto_front
+from nas.run.journal import TornWarning
+from nas.run.ledger import Ledger, Record, read_ledger
+from nas.run.lock import locked
 from search_spaces import Architecture, load_space
 from search_spaces.checks import BadInput
 
@@ -99,7 +99,7 @@ def test_a_second_process_is_told_who_writes(tmp_path: Path) -> None:
     (tmp_path / "run" / "state").mkdir(parents=True)
     lock = tmp_path / "run" / "state" / "lock"
     code = (
-        f"import sys, time; from pathlib import Path; from nas.lock import locked\n"
+        f"import sys, time; from pathlib import Path; from nas.run.lock import locked\n"
         f"with locked(Path({str(lock)!r})):\n  print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from nas.feasible import Feasible, Limit
-from nas.front import DIRECTIONS
+from nas.result.front import DIRECTIONS
 from nas.samplers import SAMPLERS, ExhaustedError, WithinBudget, encoding
 from search_spaces import Space, list_spaces, load_space
 

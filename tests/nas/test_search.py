@@ -17,10 +17,10 @@ from rich.console import Console
 
 from nas.budget import parse_budget
 from nas.cost.table import CostTable, build_table
-from nas.ledger import Record, read_ledger
-from nas.progress import slim
 from nas.question import Question, create_run
-from nas.search import Outcome, connected, feasible_set, proposer_of, search, time_in_training
+from nas.run.ledger import Record, read_ledger
+from nas.searching import Outcome, connected, feasible_set, proposer_of, search, time_in_training
+from nas.tune.watch import slim
 from search_spaces import Space, load_space
 from trainers.data import ImageData
 from trainers.data.digits_on_photos import load

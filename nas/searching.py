@@ -23,18 +23,18 @@ from trainers import checkpoint
 from trainers.data import DATASETS, ImageData
 
 from .budget import Budget, show
-from .cluster import Cluster, cluster
 from .cost.table import CostTable
 from .feasible import Feasible, Limit
-from .front import DIRECTIONS
-from .ledger import Ledger, Record
-from .progress import Watch
-from .proposer import Proposer
 from .question import Question
 from .references import references
+from .result.front import DIRECTIONS
+from .run.copy import Mirror
+from .run.ledger import Ledger, Record
 from .samplers import SAMPLERS, WithinBudget
-from .storage import Mirror
-from .trial import ProxyTrial
+from .tune.cluster import Cluster, cluster
+from .tune.proposer import Proposer
+from .tune.trial import ProxyTrial
+from .tune.watch import Watch
 
 RESTARTS = 10  # of a trial whose process died: killed, out of memory, its node lost
 

@@ -122,7 +122,7 @@ def _start() -> ray._private.worker.BaseContext:
 
 def _join(address: str) -> ray._private.worker.BaseContext:
     """Join a cluster and bring this checkout's packages along."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parent.parent.parent
     modules = [str(root / package) for package in PACKAGES]
     try:
         return ray.init(

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from trainers.recipe import full_recipe
 
-from .budget import Budget, broken
-from .cost.latency import describe
-from .cost.table import measured_latency
-from .document import dump_yaml, provenance
+from ..budget import Budget, broken
+from ..cost.latency import describe
+from ..cost.table import measured_latency
+from ..document import dump_yaml, provenance
+from ..question import Question
+from ..run.ledger import Record
 from .front import pareto_front
-from .ledger import Record
-from .question import Question
 
 Latencies = Mapping[str, Mapping[str, float]]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .budget import Budget
+from ..budget import Budget
+from ..papers.rows import Point
+from ..run.ledger import Record
 from .front import pareto_front
-from .ledger import Record
-from .papers.rows import Point
 
 
 def draw(

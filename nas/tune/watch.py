@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from .budget import show
-from .ledger import Record
-from .storage import Mirror
+from ..budget import show
+from ..run.copy import Mirror
+from ..run.ledger import Record
 
 HEARTBEAT_S = 10.0
 

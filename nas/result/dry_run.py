@@ -13,12 +13,12 @@ from search_spaces.space import backbone_slots
 from trainers.data import ImageData
 from trainers.proxy import ProxyTraining
 
-from .budget import UNITS
-from .cost.table import CostTable
-from .feasible import Feasible, Limit
-from .question import Question
-from .references import references
-from .search import device_for_costs, reachable, within
+from ..budget import UNITS
+from ..cost.table import CostTable
+from ..feasible import Feasible, Limit
+from ..question import Question
+from ..references import references
+from ..searching import device_for_costs, reachable, within
 
 MEASURED_BATCHES = 16
 

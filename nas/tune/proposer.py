@@ -13,11 +13,11 @@ from ray.tune.search import Searcher
 
 from search_spaces import Architecture, Choice, Space
 
-from . import journal
-from .cost.table import CostTable
-from .front import values
-from .ledger import Ledger, Record
-from .samplers import ExhaustedError, WithinBudget, encoding
+from ..cost.table import CostTable
+from ..result.front import values
+from ..run import journal
+from ..run.ledger import Ledger, Record
+from ..samplers import ExhaustedError, WithinBudget, encoding
 
 REPORTED = (
     "accuracy",
