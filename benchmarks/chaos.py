@@ -21,8 +21,9 @@ from typing import Any
 
 import yaml
 
+from nas.record import Record
 from nas.result.front import pareto_front
-from nas.run.ledger import Record, read_ledger
+from nas.run.ledger import read_ledger
 from search_spaces import load_architecture
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,6 @@ import json
 import statistics
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,9 @@ from nas.budget import parse_budget
 from nas.cost.latency import describe
 from nas.cost.table import build_table
 from nas.feasible import Feasible, Limit
-from nas.result.front import DIRECTIONS
-from nas.samplers import SAMPLERS, WithinBudget, encoding
+from nas.metrics import directions
+from nas.samplers import SAMPLERS, encoding
+from nas.samplers.within_budget import WithinBudget
 from search_spaces import load_space
 
 TRIALS = 110
@@ -44,8 +44,8 @@ def main() -> None:
     feasible = Feasible([len(v.options) for v in space.variables], limits)
     figures: dict[str, object] = {"space": space.name, "budget": [b.text for b in budgets], **describe(device)}
     for name, make in SAMPLERS.items():
-        sampler = WithinBudget(partial(make, trials=TRIALS), space, feasible, 0)
-        study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+        sampler = WithinBudget(lambda seed, make=make: make(seed, TRIALS), space, feasible, 0)
+        study = optuna.create_study(directions=directions(), sampler=sampler)
         seconds = []
         for _ in range(TRIALS):
             start = time.perf_counter()

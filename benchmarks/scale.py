@@ -16,139 +16,158 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ray
 import torch
-from ray import tune
-from rich.console import Console
 
-import nas.searching
-from nas.budget import parse_budget
+from nas.candidates import Candidates
 from nas.cost.apart import measure_apart
 from nas.cost.latency import describe
-from nas.cost.table import CostTable, build_table
-from nas.question import Question, create_run
-from nas.run.ledger import Record
-from nas.tune.proposer import Proposer
-from search_spaces import load_space
-from trainers.data import ImageData
-from trainers.recipe import Recipe
+from nas.cost.table import CostTable, build_table, table_to_document
+from nas.preparation import feasible_set
+from nas.question import asked
+from nas.record import Record
+from nas.run import Run
+from nas.tune.conductor import Conductor
+from nas.tune.tuner import Work, run_trials
+from nas.watch import Watch
+from search_spaces import Space, load_space
+from trainers.report import Report, Status
 
 MARKS = (10, 100, 1_000, 2_500, 5_000, 10_000)
 START_S = 1.5  # of a worker's process, on two cores
 AROUND = 100  # trials before a mark that its figures are taken over
 
 
-class NoTime(tune.Trainable):
-    """Ends at once, but not before ``all_there`` (a Unix time), with an accuracy made from its name."""
+@dataclass(frozen=True)
+class NoTime:
+    """A judge that takes no time, but tells nothing before ``all_there``, a Unix time. It imports no torch."""
 
-    all_there = 0.0
+    all_there: float
 
-    def setup(self, config: dict[str, Any], **question: object) -> None:
-        self.config = config
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> "Made":
+        return Made(self.all_there, str(architecture))
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.config = new_config
-        return True
 
-    def step(self) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Made:
+    all_there: float
+    architecture: str
+
+    def step(self) -> Report:
         time.sleep(max(0.0, self.all_there - time.time()))
-        return {**result_of(self.config), "done": True}
+        return report_of(self.architecture)
 
 
-def result_of(config: dict[str, Any]) -> dict[str, Any]:
-    """As much as a real trial of eight epochs reports."""
-    accuracy = int(config["key"], 16) % 10_000 / 10_000
+def report_of(architecture: str) -> Report:
+    """As much as a real trial of eight epochs reports; its accuracy is made from the architecture's text."""
+    accuracy = sum(i * ord(c) for i, c in enumerate(architecture)) % 10_000 / 10_000
     now = time.time()
-    return {
-        "accuracy": accuracy,
-        "test_accuracy": accuracy,
-        "epoch": 8,
-        "accuracy_by_epoch": [accuracy] * 8,
-        "loss_by_epoch": [1.0] * 8,
-        "started": now,
-        "ended": now,
-        "train_s": 0.0,
-        "starts": [now],
-        "substituted": [],
-        "node": "here",
-        "device": "none",
-    }
-
-
-def question_of(space: str, sampler: str, trials: int, output: Path, name: str) -> Question:
-    """A search below 2.5 GFLOPs on one core a trial."""
-    return Question(
-        space=load_space(space),
-        budgets=(parse_budget("2.5GFLOPs"),),
-        trials=trials,
-        sampler=sampler,
-        recipe=cast(Recipe, None),  # its module would bring torch into every worker
-        output=output,
-        name=name,
-        references=False,
+    return Report(
+        status=Status.FINISHED,
+        accuracy=accuracy,
+        test_accuracy=accuracy,
+        accuracy_by_epoch=(accuracy,) * 8,
+        loss_by_epoch=(1.0,) * 8,
+        started=now,
+        ended=now,
+        train_s=0.0,
+        step_s=0.0,
+        starts=(now,),
+        node="here",
+        device="none",
     )
 
 
-def new_proposer(question: Question, table: CostTable) -> Proposer:
-    return nas.searching.proposer_of(question, table, nas.searching.feasible_set(question, table))
+@dataclass(frozen=True)
+class Searched:
+    """A space below 2.5 GFLOPs, its costs, and what a run on it is asked."""
+
+    space: Space
+    table: CostTable
+    sampler: str
+    trials: int
+
+    @contextmanager
+    def run(self, output: Path, name: str) -> Iterator[Run]:
+        question = asked(
+            {
+                "space": self.space.name,
+                "budget": "2.5GFLOPs",
+                "trials": self.trials,
+                "sampler": self.sampler,
+                "output": output,
+                "name": name,
+                "references": False,
+                "device": "cpu",
+            }
+        )
+        state = {"space": self.space.document, "costs": table_to_document(self.table)}
+        with Run.create(question, {}, state) as run:
+            yield run
+
+    def candidates(self, run: Run) -> Candidates:
+        return Candidates(run, self.space, self.table, feasible_set(self.space, self.table, run.question))
 
 
-def proposals(question: Question, table: CostTable) -> dict[str, Any]:
+def proposals(searched: Searched, run: Run) -> dict[str, Any]:
     """Milliseconds of proposing and of bookkeeping together, before each mark; then what ``--resume`` reads again."""
-    proposer = new_proposer(question, table)
+    candidates = searched.candidates(run)
     spent, memory = [], {"0": resident()}
-    for i in range(question.trials):
+    for i in range(searched.trials):
         start = time.perf_counter()
-        config = proposer.suggest(str(i))
-        assert isinstance(config, dict)
-        proposer.on_trial_complete(str(i), result_of(config))
+        candidate = candidates.suggest()
+        assert candidate is not None
+        candidates.update(candidate.name, report_of(candidate.key))
         spent.append((time.perf_counter() - start) * 1e3)
         if i + 1 in MARKS:
             memory[str(i + 1)] = resident()
-    around = {m: statistics.median(spent[max(0, m - AROUND) : m]) for m in MARKS if m <= question.trials}
+    around = {m: statistics.median(spent[max(0, m - AROUND) : m]) for m in MARKS if m <= searched.trials}
     found: dict[str, Any] = {"ms_a_trial_before": {str(m): round(v, 2) for m, v in around.items()}}
     if 10_000 in around:
         found["growth_from_100_to_10000"] = round(around[10_000] / around[100], 2)
     start = time.perf_counter()
-    again = new_proposer(question, table)
+    again = searched.candidates(run)
     return {
         **found,
         "memory_after": memory,
         "resumed_s": round(time.perf_counter() - start, 1),
-        "resumed_trials": again.asked,
+        "resumed_trials": again.sampler.asked,
     }
 
 
-def with_ray(question: Question, table: CostTable, workers: int) -> dict[str, Any]:
+class Clock(Watch):
+    """When each trial ended, the driver's own time until then, and its memory at the marks."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.busy: list[float] = []
+        self.memory = {"0": resident()}
+
+    def ended(self, record: Record) -> None:
+        self.times.append(time.perf_counter())
+        self.busy.append(time.process_time())
+        if len(self.times) in MARKS:
+            self.memory[str(len(self.times))] = resident()
+
+
+def with_ray(searched: Searched, run: Run, workers: int) -> dict[str, Any]:
     """Trials a second, all of the search included but the measurement of costs."""
-    nas.searching.ProxyTrial = NoTime  # type: ignore[misc, assignment]
     os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    proposer = new_proposer(question, table)
-    times: list[float] = []
-    busy: list[float] = []
-    memory = {"0": resident()}
-    append = proposer.ledger.append
-
-    def note(record: Record) -> None:
-        append(record)
-        times.append(time.perf_counter())
-        busy.append(time.process_time())
-        if len(times) in MARKS:
-            memory[str(len(times))] = resident()
-
-    NoTime.all_there = time.time() + START_S * (workers + 2)
-    proposer.ledger.append = note  # type: ignore[method-assign]
-    with Path(os.devnull).open("w") as nowhere:
-        nas.searching.search(question, proposer, cast(ImageData, None), workers, Console(file=nowhere))
-    memory["end"] = resident()
+    clock, candidates = Clock(), searched.candidates(run)
+    judge = NoTime(time.time() + START_S * (workers + 2))
+    work = Work(run.folder.name, judge, searched.trials, {"cpu": 1.0, "gpu": 0.0}, None, workers)
+    run_trials(work, Conductor(candidates, lambda record: None, clock))
+    clock.memory["end"] = resident()
     ray.shutdown()
-    about = {"workers": workers, "trials": len(times)}
-    return {**about, **rates(times, busy, workers), "memory_after": memory}
+    about = {"workers": workers, "trials": len(clock.times)}
+    return {**about, **rates(clock.times, clock.busy, workers), "memory_after": clock.memory}
 
 
 def rates(times: Sequence[float], busy: Sequence[float], workers: int) -> dict[str, Any]:
@@ -167,7 +186,7 @@ def rates(times: Sequence[float], busy: Sequence[float], workers: int) -> dict[s
 
 def resident() -> dict[str, int]:
     """The driver's memory in MiB: resident, what of that is its own (no shared library), and resident at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     names = {"resident_mib": "VmRSS", "own_mib": "RssAnon", "peak_mib": "VmHWM"}
     return {name: int(fields[field].split()[0]) // 1024 for name, field in names.items()}
@@ -181,21 +200,21 @@ def main() -> int:
     parser.add_argument("--space", default="spconv_layerwise")
     parser.add_argument("--proposals", action="store_true")
     parser.add_argument("--output", type=Path)
-    asked = parser.parse_args()
-    device = torch.device("cpu")
-    table = build_table(load_space(asked.space), device, Path("results/.cache"), print, measure_apart)
+    wanted = parser.parse_args()
+    device, space = torch.device("cpu"), load_space(wanted.space)
+    table = build_table(space, device, Path("results/.cache"), print, measure_apart)
+    searched = Searched(space, table, wanted.sampler, wanted.trials)
     found: Any = []
     with tempfile.TemporaryDirectory() as folder:
-        for workers in [0] if asked.proposals else asked.workers:
-            question = question_of(asked.space, asked.sampler, asked.trials, Path(folder), f"workers-{workers}")
-            create_run(question.run)
-            print(question.name, file=sys.stderr)
-            found.append(with_ray(question, table, workers) if workers else proposals(question, table))
-    about = {"sampler": asked.sampler, "space": asked.space, **describe(device), "cores": os.cpu_count()}
+        for workers in [0] if wanted.proposals else wanted.workers:
+            print(f"workers: {workers}", file=sys.stderr)
+            with searched.run(Path(folder), f"workers-{workers}") as run:
+                found.append(with_ray(searched, run, workers) if workers else proposals(searched, run))
+    about = {"sampler": wanted.sampler, "space": wanted.space, **describe(device), "cores": os.cpu_count()}
     text = json.dumps({**about, "found": found}, indent=1)
     print(text)
-    if asked.output:
-        asked.output.write_text(text + "\n")
+    if wanted.output:
+        wanted.output.write_text(text + "\n")
     return 0
 
 

@@ -29,6 +29,15 @@ NODES = 500_000
 SOLVER_S = 5.0
 GRID = 8
 
+
+class ExhaustedError(RuntimeError):
+    """No further architecture within the budgets; the message says whether that is known or was given up."""
+
+
+class _TooManyError(Exception):
+    """There are more than can be listed."""
+
+
 Weights = Sequence[NDArray[np.float64]]
 Indices = tuple[int, ...]
 
@@ -88,10 +97,13 @@ class Feasible:
 
     def draw(
         self, weights: Weights, rng: np.random.Generator, taken: frozenset[Indices] | set[Indices] = frozenset()
-    ) -> Indices | None:
-        """One architecture within all budgets, from the product distribution of ``weights``; ``None`` if all are taken.
+    ) -> Indices:
+        """One architecture within all budgets, from the product distribution of ``weights``, that is not ``taken``.
 
-        If the distribution yields nothing that is not ``taken``, it is flattened step by step towards the uniform one.
+        If the distribution yields nothing that is not, it is flattened step by step towards the uniform one.
+
+        Raises:
+            ExhaustedError: there is none, or none could be found.
         """
         for flatness in (1.0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0):
             flattened = [w**flatness for w in weights]
@@ -175,13 +187,34 @@ class Feasible:
             left = left - b[rows[:, i]]
         return rows
 
-    def _from_few(self, rng: np.random.Generator, taken: frozenset[Indices] | set[Indices]) -> Indices | None:
-        """Where nearly all are taken: list what is left, if it can be listed, and pick one."""
-        free = [row for row in itertools.islice(self._enumerate(), ENUMERABLE) if row not in taken]
-        return free[int(rng.integers(len(free)))] if free else None
+    def _from_few(self, rng: np.random.Generator, taken: frozenset[Indices] | set[Indices]) -> Indices:
+        """Where nearly all are taken: list what is left, as far as it can be listed, and pick one.
 
-    def _enumerate(self) -> Iterator[Indices]:
-        """All architectures within all budgets, depth first; a branch ends where even its cheapest rest is too much."""
+        Raises:
+            ExhaustedError: nothing is left, or nothing was found in as many steps as are allowed; it says which.
+        """
+        free: list[Indices] = []
+        cut = False
+        try:
+            for row in self._enumerate(rng):
+                free += [row] if row not in taken else []
+                if len(free) == ENUMERABLE:
+                    break
+        except _TooManyError:
+            cut = True
+        if free:
+            return free[int(rng.integers(len(free)))]
+        if cut:
+            raise ExhaustedError("no further architecture within the budgets was found, though there may be some")
+        raise ExhaustedError("every architecture within the budgets has been tried")
+
+    def _enumerate(self, rng: np.random.Generator) -> Iterator[Indices]:
+        """All architectures within all budgets, depth first; a branch ends where even its cheapest rest is too much.
+
+        Raises:
+            _TooManyError: after ``NODES`` steps.
+        """
+        orders = [rng.permutation(n).tolist() for n in self.sizes]
         visited = itertools.count()
         tails = [np.cumsum([0.0, *(float(c.min()) for c in reversed(limit.costs))])[::-1] for limit in self.limits]
 
@@ -190,9 +223,9 @@ class Feasible:
             if i == len(self.sizes):
                 yield prefix
                 return
-            for option in range(self.sizes[i]):
+            for option in orders[i]:
                 if next(visited) > NODES:
-                    return
+                    raise _TooManyError
                 total = tuple(s + float(lim.costs[i][option]) for s, lim in zip(spent, self.limits, strict=True))
                 if all(t + tail[i + 1] <= lim.limit for t, tail, lim in zip(total, tails, self.limits, strict=True)):
                     yield from extend((*prefix, option), total)

@@ -1,130 +1,339 @@
-"""What a user asks of a search, checked: every mistake is one line that says what was wrong and what would be right."""
+"""What a user asks of a search: its options, from the command line or from Python, and its document in ``search.yaml``.
 
-from dataclasses import dataclass, field
+An option is one field of ``Question``. Its metadata say all that is to be known of it: how it is worded, read, stored,
+and whether a run that is gone on with may change it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from tempfile import TemporaryFile
+from typing import Any
 
-import torch
-
-from search_spaces import Space, load_space
+from search_spaces.catalogue import SUFFIXES, space_path
 from search_spaces.checks import BadInput, require_known
 from trainers.data import DATASETS
+from trainers.judges import JUDGES
 from trainers.recipe import Recipe
 
-from .budget import Budget, parse_budget
+from .budget import EXAMPLES, Budget, parse_budget
 from .samplers import SAMPLERS
+from .stopping import STOPPING
 
-DEFAULT_TRIALS = {"cpu": 20, "cuda": 200}  # about a quarter of an hour on two cores
+DEVICES = ("auto", "cpu", "cuda")
+DEFAULT_TRIALS = {"cpu": 20, "cuda": 200}  # a quarter of an hour on two cores at the most
 DEFAULT_GPU_SHARE = 0.25
+SEARCHED, JUDGED, PROPOSED, PLACED, KEPT = (
+    "what is searched",
+    "how a candidate is judged",
+    "what is tried, and for how long",
+    "where it runs",
+    "what it leaves",
+)
+COMPARE = "the trials that have ended would not compare with those to come: start a new run for it"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field of ``Question`` is asked for.
+
+    Args:
+        fixed: why a run that is gone on with can't change it; empty where it can.
+        name: where it differs from the field's; ``flag`` has no value and turns the field's default around.
+        type: what the command line makes of the text, ``read`` what the field holds of what was written or stored.
+        stored: whether ``search.yaml`` keeps it.
+    """
+
+    group: str
+    help: str
+    fixed: str = ""
+    name: str = ""
+    flag: bool = False
+    repeated: bool = False
+    type: Callable[[str], Any] = str
+    read: Callable[[Any], Any] = lambda value: value
+    stored: bool = True
+
+
+def _option(default: Any, group: str, help: str, fixed: str = "", **how: Any) -> Any:
+    return field(default=default, metadata={"option": Option(group, help, fixed, **how)})
+
+
+def _budgets(texts: str | Iterable[str]) -> tuple[Budget, ...]:
+    return tuple(parse_budget(text) for text in ([texts] if isinstance(texts, str) else texts))
+
+
+def _space(name_or_path: str) -> str:
+    """A name, or a whole path, known to be there or not yet."""
+    path = space_path(str(name_or_path))
+    return str(path.resolve()) if Path(name_or_path).suffix in SUFFIXES else str(name_or_path)
+
+
+def _whole(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser().resolve()
+
+
+def _address(url: str | Path | None) -> str | None:
+    """A path whole, since trials run in other folders; an address such as ``s3://…`` as it is."""
+    if url is None or "://" in str(url):
+        return None if url is None else str(url).rstrip("/")
+    return str(_whole(url))
+
+
+def _recipe(epochs: int | Recipe | Mapping[str, Any]) -> Recipe:
+    if isinstance(epochs, Recipe):
+        return epochs
+    return Recipe(**epochs) if isinstance(epochs, Mapping) else replace(Recipe(), epochs=epochs)
+
+
+def _trials(count: int) -> int:
+    if count < 1:
+        raise BadInput(f"--trials must be at least 1, got {count}")
+    return count
 
 
 @dataclass(frozen=True)
 class Question:
-    """One search, fully resolved.
+    """One search. ``trials``, ``device`` and ``gpus_per_trial`` are resolved once it is known what it runs on.
 
     Args:
         planned: the candidates that the run was first asked for: ``trials`` may have been raised since.
-        resumed: whether the run's folder is there already.
     """
 
-    space: Space
-    budgets: tuple[Budget, ...]
-    trials: int
-    output: Path
-    name: str
-    sampler: str = "tpe"
-    dataset: str = "digits_on_photos"
-    data_root: Path | None = None
-    recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
-    proxy_width: float = 0.25
-    proxy_resolution: int = 24
-    device: str = "cpu"
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-    address: str | None = None
-    references: bool = True
-    storage: str | None = None
-    allow_unauthenticated: bool = False
-    planned: int | None = None
-    resumed: bool = False
+    space: str = _option(
+        "spconv_layerwise",
+        SEARCHED,
+        "a space's name (--list-spaces) or the path of a YAML",
+        f"--space decides what was proposed; {COMPARE}",
+        read=_space,
+    )
+    budget: tuple[Budget, ...] = _option(
+        (),
+        SEARCHED,
+        f"an upper limit: {EXAMPLES}; may be given several times",
+        f"--budget decides what was proposed; {COMPARE}",
+        repeated=True,
+        read=_budgets,
+    )
+    judge: str = _option(
+        "scratch",
+        JUDGED,
+        f"how a candidate gets its accuracy: {', '.join(JUDGES)}",
+        f"--judge decides the accuracies; {COMPARE}",
+    )
+    dataset: str = _option(
+        "digits_on_photos", JUDGED, ", ".join(DATASETS), f"--dataset decides the accuracies; {COMPARE}"
+    )
+    data_root: Path | None = _option(
+        None, JUDGED, "the folder of a data set that does not come with the package", read=_whole
+    )
+    recipe: Recipe = _option(
+        Recipe(),
+        JUDGED,
+        f"epochs a trial trains (default: {Recipe().epochs})",
+        f"--epochs decides the accuracies; {COMPARE}",
+        name="epochs",
+        type=int,
+        read=_recipe,
+    )
+    proxy_width: float = _option(
+        0.25,
+        JUDGED,
+        "the proxy's channels, as a share of the target's",
+        f"--proxy-width decides the accuracies; {COMPARE}",
+        type=float,
+    )
+    proxy_resolution: int = _option(
+        24, JUDGED, "the proxy's input in pixels", f"--proxy-resolution decides the accuracies; {COMPARE}", type=int
+    )
+    seed: int = _option(
+        0,
+        JUDGED,
+        "the same seed: the same proposals and trainings",
+        f"--seed decides the accuracies; {COMPARE}",
+        type=int,
+    )
+    references: bool = _option(
+        True,
+        JUDGED,
+        "don't train the vanilla network and the papers' settings beside it",
+        "--no-references is what the run was begun with, or not",
+        name="no_references",
+        flag=True,
+    )
+    trials: int = _option(
+        0,
+        PROPOSED,
+        f"candidates to train (default: {DEFAULT_TRIALS['cpu']}, on GPUs {DEFAULT_TRIALS['cuda']})",
+        type=int,
+        read=_trials,
+    )
+    sampler: str = _option(
+        "tpe",
+        PROPOSED,
+        ", ".join(SAMPLERS),
+        "--sampler has learned from the trials that have ended: start a new run for another",
+    )
+    stop: str = _option(
+        "none",
+        PROPOSED,
+        f"when a trial is ended early: {', '.join(STOPPING)}",
+        f"--stop decides which trials have ended; {COMPARE}",
+    )
+    device: str = _option(
+        "auto",
+        PLACED,
+        "auto, cpu or cuda; auto is a GPU where the machine or the cluster has one",
+        f"--device decides the accuracies to the last digit; {COMPARE}",
+    )
+    cpus_per_trial: float = _option(1.0, PLACED, "CPU cores of a trial", type=float)
+    gpus_per_trial: float | None = _option(
+        None,
+        PLACED,
+        f"GPUs of a trial, may be a fraction (default: {DEFAULT_GPU_SHARE:g} where there are GPUs)",
+        type=float,
+    )
+    address: str | None = _option(
+        None, PLACED, "join a running Ray cluster: auto or HOST:PORT (default: start one here)", stored=False
+    )
+    allow_unauthenticated: bool = _option(
+        False, PLACED, "join a cluster that asks for no token", flag=True, stored=False
+    )
+    storage: str | None = _option(
+        None, KEPT, "a shared folder or cloud address (s3://…) for checkpoints and a copy of the run", read=_address
+    )
+    output: Path = _option(
+        Path("results"),
+        KEPT,
+        "the results folder",
+        "--output is where the run is; move its folder instead",
+        read=lambda path: Path(path).expanduser(),
+        stored=False,
+    )
+    name: str = _option(
+        "",
+        KEPT,
+        "the run's name, a folder in the results folder (default: the space and the time)",
+        "--name is the run's folder; rename it instead",
+        stored=False,
+    )
+    planned: int = 0
 
     def __post_init__(self) -> None:
-        require_known("sampler", self.sampler, SAMPLERS)
+        require_known("judge", self.judge, JUDGES)
         require_known("data set", self.dataset, DATASETS)
-        if self.trials < 1:
-            raise BadInput(f"--trials must be at least 1, got {self.trials}")
+        require_known("sampler", self.sampler, SAMPLERS)
+        require_known("stopping rule", self.stop, STOPPING)
+        require_known("device", self.device, DEVICES)
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"--seed must be at least 0 and below 2^32, got {self.seed}")
         if not 0 < self.proxy_width <= 1:
             raise BadInput(f"--proxy-width must be in (0, 1], got {self.proxy_width}")
         if self.proxy_resolution < 16:
             raise BadInput(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
-        if self.cpus_per_trial <= 0 or self.gpus_per_trial < 0:
-            raise BadInput(
-                f"--cpus-per-trial must be above 0 and --gpus-per-trial at least 0, "
-                f"got {self.cpus_per_trial} and {self.gpus_per_trial}"
-            )
-        if self.name in (".", "..") or Path(self.name).name != self.name:
-            raise BadInput(f"--name must be a plain folder name, got {self.name!r}")
+        if not self.cpus_per_trial > 0:
+            raise BadInput(f"--cpus-per-trial must be above 0, got {self.cpus_per_trial}")
+        _check_gpus(self.device, self.gpus_per_trial)
+        _check_name(self.name)
 
     @property
-    def run(self) -> Path:
+    def space_name(self) -> str:
+        """As it is shown."""
+        return Path(self.space).stem if Path(self.space).suffix in SUFFIXES else self.space
+
+    @property
+    def folder(self) -> Path:
+        """The run's."""
         return self.output / self.name
 
-    @property
-    def state(self) -> Path:
-        """What ``--resume`` needs beside the ledger: proposals, costs, the space, checkpoints, the lock."""
-        return self.run / "state"
 
-
-def resolve_space(name: str, budgets: list[str]) -> tuple[Space, tuple[Budget, ...]]:
-    """The space and the budgets, from what the user wrote."""
-    return load_space(name), tuple(parse_budget(text) for text in budgets)
-
-
-def resolve_device(device: str, gpus_per_trial: float | None, address: str | None) -> tuple[str, float]:
-    """``auto`` is a GPU where there is one. Returns the device and each trial's share of GPUs."""
-    require_known("device", device, ("auto", "cpu", "cuda"))
-    here = torch.cuda.is_available()
-    if device == "auto":
-        device = "cuda" if (here and gpus_per_trial != 0) or (gpus_per_trial and address) else "cpu"
-        if gpus_per_trial and not here and not address:
-            raise BadInput(
-                f"--gpus-per-trial {gpus_per_trial:g}: this machine has no GPU that torch can use; leave it out"
-            )
-    if device == "cuda" and not here and not address:
-        raise BadInput("--device cuda: this machine has no GPU that torch can use; use --device cpu or auto")
-    if device == "cpu" and gpus_per_trial:
-        raise BadInput(f"--gpus-per-trial {gpus_per_trial:g} goes with --device cuda, got --device cpu")
-    if device == "cuda" and gpus_per_trial == 0:
+def _check_gpus(device: str, gpus: float | None) -> None:
+    if gpus is not None and not gpus >= 0:
+        raise BadInput(f"--gpus-per-trial must be at least 0, got {gpus}")
+    if gpus and device == "cpu":
+        raise BadInput(f"--gpus-per-trial {gpus:g} goes with --device cuda, got --device cpu")
+    if gpus == 0 and device == "cuda":
         raise BadInput("--device cuda needs --gpus-per-trial above 0, got 0")
-    return device, (0.0 if device == "cpu" else gpus_per_trial or DEFAULT_GPU_SHARE)
 
 
-def check_run(run: Path) -> None:
-    """ValueError if the run's folder exists, or nothing can be written beside it: known before anything is measured."""
-    check_folder(run.parent)
-    if run.exists() and not is_remnant(run):
-        raise BadInput(f"the run {str(run)!r} exists: go on with it by --resume {run}, or choose another --name")
+def _check_name(name: str) -> None:
+    """``::`` would change where fsspec copies the run; a control character, what a terminal shows."""
+    plain = Path(name).name == name and name not in (".", "..") and "::" not in name and name.isprintable()
+    if name and not plain:
+        raise BadInput(f"--name must be a plain folder name (no /, no ::), got {name!r}")
 
 
-def is_remnant(run: Path) -> bool:
-    """Whether a folder is what a crash left of a run that had not begun."""
-    return run.is_dir() and {path.name for path in run.iterdir()} == {"state"}
+def options() -> dict[str, tuple[Field[Any], Option]]:
+    """All options by name, with the field of ``Question`` that each decides, in order."""
+    found = [(f, f.metadata["option"]) for f in fields(Question) if "option" in f.metadata]
+    return {option.name or f.name: (f, option) for f, option in found}
 
 
-def check_folder(folder: Path) -> None:
-    """ValueError if nothing can be written into a results folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadInput(f"the results folder {str(folder)!r} can't be written: {error.strerror}") from None
+def asked(written: Mapping[str, Any]) -> Question:
+    """The question that options ask: ``written`` has those that a user wrote, by the name of the option or the field.
+
+    Raises:
+        BadInput: one that there is not, or whose value is wrong.
+    """
+    return Question(**_values(written))
 
 
-def create_run(run: Path) -> None:
-    """Make the run's folder."""
-    check_run(run)
-    (run / "state").mkdir(parents=True, exist_ok=True)
+def named(question: Question) -> Question:
+    """With the name of its run: the space and the time, unless it has one."""
+    return replace(question, name=question.name or f"{question.space_name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def changed(question: Question, written: Mapping[str, Any]) -> Question:
+    """The question of an earlier run with what may change changed.
+
+    Raises:
+        BadInput: an option that can't change, or one whose value is wrong.
+    """
+    for name, (f, option) in options().items():
+        if option.fixed and (name in written or f.name in written):
+            raise BadInput(f"--resume: {option.fixed}")
+    after = replace(question, **_values(written))
+    if after.trials < question.trials:
+        raise BadInput(f"--resume: --trials can only grow, from {question.trials}; got {after.trials}")
+    return after
+
+
+def _values(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Field → value."""
+    known = options()
+    by_field = {f.name: (f, option) for f, option in known.values()}
+    values = {}
+    for name, value in written.items():
+        require_known("option", name, {**by_field, **known})
+        if name in known and known[name][1].flag:
+            f, _ = known[name]
+            values[f.name] = (not f.default) if value else f.default
+        else:
+            f, option = known.get(name) or by_field[name]
+            values[f.name] = option.read(value)
+    return values
+
+
+def to_document(question: Question) -> dict[str, Any]:
+    """What ``search.yaml`` keeps of a question, in plain values."""
+    plain = {
+        "budget": [str(budget) for budget in question.budget],
+        "data_root": None if question.data_root is None else str(question.data_root),
+        "recipe": asdict(question.recipe),
+    }
+    kept = [f.name for f, option in options().values() if option.stored]
+    return {name: plain.get(name, getattr(question, name)) for name in (*kept, "planned")}
+
+
+def from_document(document: Mapping[str, Any], folder: Path) -> Question:
+    """The question of the run in ``folder``, from its ``search.yaml``.
+
+    Raises:
+        BadInput, KeyError, TypeError: it is none.
+    """
+    stored = {
+        f.name: option.read(document[f.name]) for f, option in options().values() if option.stored and f.name != "space"
+    }
+    return Question(
+        **stored, space=str(document["space"]), output=folder.parent, name=folder.name, planned=document["planned"]
+    )

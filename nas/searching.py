@@ -1,271 +1,331 @@
-"""A whole search: costs first, then trials on Ray Tune, then the front. Knows Ray; the command line only hands over."""
+"""A whole search: what is known first, then candidates and their trials, then what was found. Knows no terminal."""
 
-import logging
-import os
-import platform
-import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
-from operator import attrgetter
+import errno
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
-import ray
 import torch
-from ray import tune
-from rich.console import Console
 
 from search_spaces.checks import BadInput
+from search_spaces.space import Space, parse_space
 from trainers import checkpoint
-from trainers.data import DATASETS, ImageData
+from trainers.judges import JUDGES
+from trainers.judges.base import Judge, Setting
 
-from .budget import Budget, show
-from .cost.table import CostTable
-from .feasible import Feasible, Limit
-from .question import Question
-from .references import references
-from .result.front import DIRECTIONS
+from .candidates import Candidates
+from .cost.latency import describe
+from .cost.table import table_from, table_to_document
+from .papers.rows import published
+from .preparation import (
+    Prepared,
+    device_for_costs,
+    feasible_set,
+    load_data,
+    placed,
+    prepare,
+    require_same_data,
+)
+from .provenance import provenance
+from .question import Question, asked, named
+from .record import Record
+from .result.export import Exporter, best_of, measure_whole, to_be_measured
+from .result.front import pareto_front
+from .result.measured import Measured
+from .result.picture import draw
+from .run import Run
 from .run.copy import Mirror
-from .run.ledger import Ledger, Record
-from .samplers import SAMPLERS, WithinBudget
-from .tune.cluster import Cluster, cluster
-from .tune.proposer import Proposer
-from .tune.trial import ProxyTrial
-from .tune.watch import Watch
+from .run.journal import TornWarning
+from .run.run import require_new
+from .tune.cluster import Cluster, connected
+from .tune.conductor import Conductor
+from .tune.tuner import Work, run_trials
+from .watch import Watch
 
-RESTARTS = 10  # of a trial whose process died: killed, out of memory, its node lost
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found: candidates and references, finished and failed, and how it ended.
+    """What a search found, and how it ended.
 
-    ``lately`` are the trials that ended since it was begun or resumed. ``disk_error`` is why it had to stop.
+    Args:
+        candidates, references: records of all trials that have ended, in this process or before.
+        best: the most accurate candidate within every budget; ``best.yaml`` of the run is its.
+        measured: whole networks' measurements, by architecture key and metric, with their spread.
+        interrupted: whether trials are left to do; ``--resume`` goes on.
+        exhausted: why there were no further proposals, if so.
+        in_training: the share of the time of ``at_once`` trials that went into training and scoring, in this process.
     """
 
-    candidates: list[Record]
-    references: list[Record]
-    lately: list[Record]
-    interrupted: bool
-    exhausted: bool
-    at_once: int
-    disk_error: OSError | None = None
+    run: Run
+    candidates: Sequence[Record]
+    references: Sequence[Record]
+    best: Record | None
+    measured: Measured
+    interrupted: bool = False
+    exhausted: str | None = None
+    in_training: float | None = None
+    at_once: int = 1
 
-    def summary(self) -> str:
-        """``12 of 12 candidates finished; 97% of …``."""
-        finished = sum(r.status == "finished" for r in self.candidates)
-        parts = [f"{finished} of {len(self.candidates)} candidates finished"]
-        share = time_in_training(self.lately, self.at_once)
-        if share is not None:
-            parts.append(f"{share:.0%} of the time of {self.at_once} trials at once went into training")
-        if self.exhausted:
-            parts.append("every architecture within the budgets has been tried")
-        if self.interrupted:
-            parts.append("interrupted")
-        return "; ".join(parts)
-
-
-def time_in_training(records: Sequence[Record], at_once: int) -> float | None:
-    """The share of the time between the first trial's start and the last one's end that was spent inside training."""
-    trials = {r.trial: r for r in records}.values()  # one that is a reference and a candidate stands in both ledgers
-    timed = [r for r in trials if r.started is not None and r.ended is not None and r.train_s is not None]
-    if not timed:
-        return None
-    span = max(r.ended or 0 for r in timed) - min(r.started or 0 for r in timed)
-    return sum(r.train_s or 0 for r in timed) / (span * min(at_once, len(timed)))
-
-
-def feasible_set(question: Question, table: CostTable) -> Feasible:
-    """The architectures within the budgets; a ValueError with the reachable range if there are none."""
-    space = question.space
-    limits = {b: Limit(table.options(space, b.metric), b.limit - table.rest[b.metric]) for b in question.budgets}
-    for budget, limit in limits.items():
-        if limit.limit < limit.least:
-            raise BadInput(
-                f"no architecture of {space.name} meets the budget {budget}: it reaches "
-                f"{reachable(table, budget.metric, limit)}"
-            )
-    try:
-        return Feasible([len(v.options) for v in space.variables], list(limits.values()), question.seed)
-    except ValueError:
-        ranges = "; ".join(reachable(table, budget.metric, limit) for budget, limit in limits.items())
-        names = " and ".join(str(budget) for budget in limits)
-        raise BadInput(
-            f"no architecture of {space.name} meets the budgets {names} together, alone it reaches {ranges}"
-        ) from None
-
-
-def reachable(table: CostTable, metric: str, limit: Limit) -> str:
-    """``2.46 GFLOPs to 4.29 GFLOPs``."""
-    least, most = limit.least + table.rest[metric], limit.most + table.rest[metric]
-    if metric == "flops":
-        return f"{least / 1e9:.6g} to {most / 1e9:.6g} GFLOPs"
-    return f"{show(metric, least)} to {show(metric, most)}"
-
-
-def load_data(question: Question) -> ImageData:
-    """The data set at the proxy's resolution; ValueError if it can't be had."""
-    return DATASETS[question.dataset](question.data_root, question.proxy_resolution)
-
-
-def fitted(question: Question, data: ImageData) -> Question:
-    """The question with epochs no longer than the data set, so that the rate's schedule ends with the training."""
-    images = min(question.recipe.images_per_epoch, len(data.train))
-    return replace(question, recipe=replace(question.recipe, images_per_epoch=images))
-
-
-def connected(question: Question) -> AbstractContextManager[Cluster]:
-    """Ray, as the question asks for it."""
-    return cluster(question.address, question.cpus_per_trial, question.gpus_per_trial, question.allow_unauthenticated)
+    @property
+    def front(self) -> list[Record]:
+        return pareto_front(self.candidates)
 
 
 def search(
-    question: Question,
-    proposer: Proposer,
-    data: ImageData,
-    at_once: int,
-    console: Console,
-    mirror: Mirror | None = None,
+    space: str | None = None,
+    budget: str | Sequence[str] = (),
+    *,
+    resume: str | Path | None = None,
+    watch: Watch | None = None,
+    **options: Any,
 ) -> Outcome:
-    """Run the trials that are still to do. Ctrl-C ends it early; what is finished is returned all the same."""
-    total, to_propose = proposer.to_do, max(0, question.trials - proposer.asked)
-    console.print(f"{total} trials ({to_propose} to be proposed), {at_once} at a time", highlight=False)
-    checkpoints = checkpoints_of(question)
-    if checkpoints is None:
-        console.print("the nodes share no folder (--storage names one): a trial whose node is lost starts over")
+    """Search a space for networks within budgets; the same search as the command line's.
 
-    def forget(*records: Record) -> None:
-        if checkpoints is not None:
-            checkpoint.delete_all(checkpoints, {record.key for record in records})
+    ``search("spconv_layerwise", "2.5GFLOPs", trials=40)``, or ``search(resume="results/RUN", trials=80)`` to go on.
 
-    forget(*proposer.ledger.records, *proposer.reference_ledger.records)  # a crash may have left them
-    watch = Watch(console, total, proposer.record_of, proposer.trial_failed, forget, mirror)
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # Tune's own snapshot: nobody reads it
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a process that died is said in a line of ours
-    with tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True) as scratch, watch.bar:
-        _tuner(question, data, proposer, watch, total, at_once, scratch, checkpoints).fit()
-    return outcome_of(proposer, at_once)
+    Args:
+        space: a space's name, or the path of a YAML.
+        budget: upper limits, such as ``2.5GFLOPs``; all must be kept.
+        resume: a run's folder, to go on with it.
+        watch: who is told what happens.
+        options: the other fields of ``nas.question.Question``, which are the command line's options.
 
-
-def outcome_of(proposer: Proposer, at_once: int) -> Outcome:
-    """What there is, whether or not something was still to do."""
-    return Outcome(
-        proposer.ledger.records,
-        proposer.reference_ledger.records,
-        list(proposer.ended.values()),
-        interrupted=proposer.to_do > 0 and not proposer.exhausted,
-        exhausted=proposer.exhausted,
-        at_once=at_once,
-        disk_error=proposer.disk_error,
-    )
+    Raises:
+        BadInput: something that was asked is wrong or can't be had, or the search can't go on; one line.
+    """
+    written = {**options, **({"space": space} if space else {}), **({"budget": budget} if budget else {})}
+    if resume is not None:
+        return go_on(Path(resume), written, watch or Watch())
+    return begin(asked(written), watch or Watch())
 
 
-def proposer_of(question: Question, table: CostTable, feasible: Feasible) -> Proposer:
-    """What proposes, as the run's files say; for a new run there are none."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    make, planned = SAMPLERS[question.sampler], question.planned or question.trials
-    sampler = WithinBudget(lambda seed: make(seed, planned), question.space, feasible, question.seed)
-    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler, study_name=question.name)
-    return Proposer(
-        question.space,
-        table,
-        study,
-        question.trials,
-        Ledger.open(question.run / "trials.jsonl"),
-        references(question.space) if question.references else {},
-        Ledger.open(question.run / "references.jsonl"),
-        question.state / "proposals.jsonl",
-        question.seed,
-    )
+def begin(question: Question, watch: Watch) -> Outcome:
+    """A new search. Whatever is wrong with the question is found before its folder is made."""
+    question = named(question)
+    require_new(question)
+    with ExitStack() as stack:
+        cluster = _joined(question, stack)
+        ready = prepare(question, None if cluster is None else cluster.gpus, watch.doing)
+        cluster = cluster or stack.enter_context(connected(None))
+        cluster.trials_at_once(_resources(ready.question))
+        about = {
+            "backbone": asdict(ready.space.backbone),
+            "data": ready.data.fingerprint(),
+            "provenance": provenance(device_for_costs(ready.question)),
+        }
+        state = {"space": ready.space.document, "costs": table_to_document(ready.table)}
+        run = stack.enter_context(Run.create(ready.question, about, state))
+        candidates = Candidates(run, ready.space, ready.table, ready.feasible)
+        return Search(run, ready, candidates, cluster, watch).run_it()
 
 
-def checkpoints_of(question: Question) -> str | None:
-    """Where trials write their checkpoints, for any process to go on from; ``None``: nowhere that all reach."""
-    if question.storage is not None:
-        return f"{question.storage}/{question.name}/state/checkpoints"
-    hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    return str((question.state / "checkpoints").resolve()) if hosts == {platform.node()} else None
+def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
+    """A search that was begun before; one that has nothing left to do is reported, and nothing of it is changed."""
+    with ExitStack() as stack:
+        run = stack.enter_context(Run.open(folder, written))
+        space = parse_space(run.question.space_name, run.space_document, str(run.state / "space.yaml"))
+        table = table_from(run.costs_document)
+        if table is None or set(table.slots) != set(space.slots):
+            raise BadInput(f"--resume {run.folder}: state/costs.json can't be read: copy it with the run's folder")
+        feasible = feasible_set(space, table, run.question)
+        candidates = _recalled(lambda: Candidates(run, space, table, feasible), watch)
+        if not candidates.to_do:
+            watch.said("nothing is left to do in this run; --trials N adds candidates")
+            if written:
+                run.note({"changed": sorted(written)})
+            outcome = Ending(run, space, table.device, candidates).outcome(watch)
+            _copy_all(_mirror(run), watch)
+            return outcome
+        cluster = _joined(run.question, stack)
+        question = placed(run.question, None if cluster is None else cluster.gpus)
+        data = load_data(question)
+        require_same_data(data, run.document["data"])
+        cluster = cluster or stack.enter_context(connected(None))
+        cluster.trials_at_once(_resources(question))
+        run = replace(run, question=question)
+        run.note({"trials": question.trials, **provenance(device_for_costs(question))})
+        return Search(run, Prepared(question, space, data, table, feasible), candidates, cluster, watch).run_it()
 
 
-def _shown_name(run: str, trial: Any) -> str:
-    """In the dashboard. (Tune pickles it for each trial: it must not drag the question along.)"""
-    return f"{run}_{trial.trial_id}"
+def _joined(question: Question, stack: ExitStack) -> Cluster | None:
+    """The cluster at ``--address``; one of this machine's own is started when everything else is known."""
+    if question.address is None:
+        return None
+    return stack.enter_context(connected(question.address, question.allow_unauthenticated))
 
 
-class _StopWhenFull(tune.Stopper):
-    """Ends all trials once nothing more can be written."""
-
-    def __init__(self, proposer: Proposer) -> None:
-        self.proposer = proposer
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.proposer.disk_error is not None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles it for a restore that we never ask for."""
-        return {}
+def _recalled(make: Callable[[], Candidates], watch: Watch) -> Candidates:
+    """As the run's files say; a torn last line is said."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TornWarning)
+        candidates = make()
+    for warning in caught:
+        if isinstance(warning.message, TornWarning):
+            watch.said(f"warning: {warning.message}")
+    return candidates
 
 
-def _tuner(
-    question: Question,
-    data: ImageData,
-    proposer: Proposer,
-    watch: Watch,
-    total: int,
-    at_once: int,
-    scratch: str,
-    checkpoints: str | None,
-) -> tune.Tuner:
-    """Tune keeps nothing that we need: proposals, results and checkpoints are in the run's folder."""
-    trainable = tune.with_parameters(
-        ProxyTrial,
-        data=data,
-        recipe=question.recipe,
-        seed=question.seed,
-        proxy={"width": question.proxy_width, "resolution": question.proxy_resolution},
-        device=question.device,
-        threads=max(1, int(question.cpus_per_trial)) if question.device == "cpu" else 1,
-        checkpoints=checkpoints,
-    )
-    resources = {"cpu": question.cpus_per_trial, "gpu": question.gpus_per_trial}
-    return tune.Tuner(
-        tune.with_resources(trainable, resources),
-        tune_config=tune.TuneConfig(
-            search_alg=proposer,
-            num_samples=total,
-            max_concurrent_trials=at_once,
-            reuse_actors=True,
-            trial_name_creator=partial(_shown_name, question.name),
-            trial_dirname_creator=attrgetter("trial_id"),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=scratch,
-            verbose=0,
-            callbacks=[watch],
-            stop=_StopWhenFull(proposer),
-            failure_config=tune.FailureConfig(max_failures=RESTARTS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-        ),
-    )
+def _mirror(run: Run) -> Mirror | None:
+    storage = run.question.storage
+    return None if storage is None else Mirror(run.folder, storage)
 
 
-def device_for_costs(question: Question) -> torch.device:
-    """Latency is the driver's device's: the GPU if the trials have one and this machine too."""
-    return torch.device("cuda" if question.device == "cuda" and torch.cuda.is_available() else "cpu")
+def _copy_all(mirror: Mirror | None, watch: Watch) -> None:
+    """The copy at ``--storage``, at the end."""
+    if mirror is not None:
+        mirror.sync(now=True)
+        if mirror.problem:
+            watch.said(f"the copy at --storage is not complete: {mirror.problem}")
 
 
-def cache_folder(output: Path) -> Path:
-    """Where cost tables are kept between searches."""
-    return output / ".cache"
+def _resources(question: Question) -> dict[str, float]:
+    """Of one trial."""
+    return {"cpu": question.cpus_per_trial, "gpu": question.gpus_per_trial or 0.0}
 
 
-def within(budgets: Iterable[Budget]) -> str:
-    """``2.5GFLOPs and 12MParams``, or ``no budget``."""
-    return " and ".join(str(b) for b in budgets) or "no budget"
+class Search:
+    """The trials of a run whose folder this process alone writes."""
+
+    def __init__(self, run: Run, ready: Prepared, candidates: Candidates, cluster: Cluster, watch: Watch) -> None:
+        self.run, self.ready, self.candidates, self.cluster, self.watch = run, ready, candidates, cluster, watch
+        storage = ready.question.storage
+        self.mirror = _mirror(run)
+        shared = storage is not None or cluster.is_one_machine()
+        self.checkpoints = run.checkpoints(storage) if shared else None
+        self.conductor = Conductor(candidates, self._ended, watch)
+        self.at_once = cluster.trials_at_once(_resources(ready.question))
+        self.ending = Ending(run, ready.space, ready.table.device, candidates)
+
+    def run_it(self) -> Outcome:
+        """Ctrl-C ends it early, and what is finished is exported all the same; a full disk stops it."""
+        self._say_what_was_decided()
+        self._forget(*self.candidates.ledger.records, *self.candidates.references.records)  # a crash may have left them
+        try:
+            outcome = self._trials()
+        except OSError as error:
+            self._require_room(error)
+            raise
+        finally:
+            self.watch.closed()
+        _copy_all(self.mirror, self.watch)
+        return outcome
+
+    def _trials(self) -> Outcome:
+        try:
+            run_trials(self._work(), self.conductor)
+        except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
+            self.ending.export()
+            raise
+        if self.candidates.disk_error is not None:
+            raise self.candidates.disk_error
+        if self.conductor.hopeless is not None:
+            self.ending.export()
+            raise BadInput(f"the search stopped: {self.conductor.hopeless}; mend that, then --resume {self.run.folder}")
+        spent, span = self.conductor.spent_s, self.conductor.span_s
+        slots = min(self.at_once, max(1, len(self.candidates.ended)))
+        outcome = self.ending.outcome(self.watch)
+        return replace(outcome, in_training=spent / (span * slots) if span else None, at_once=self.at_once)
+
+    def _work(self) -> Work:
+        question = self.ready.question
+        setting = Setting(
+            data=self.ready.data,
+            recipe=question.recipe,
+            seed=question.seed,
+            width=question.proxy_width,
+            resolution=question.proxy_resolution,
+            device=question.device,
+            threads=max(1, int(question.cpus_per_trial)) if question.device == "cpu" else 1,
+        )
+        judge: Judge = JUDGES[question.judge](setting)
+        at_once = None if self.cluster.joined else self.at_once  # one that is joined may grow, and shrink
+        return Work(self.run.folder.name, judge, self.candidates.to_do, _resources(question), self.checkpoints, at_once)
+
+    def _say_what_was_decided(self) -> None:
+        question, said = self.ready.question, self.watch.said
+        said(f"run {self.run.folder}")
+        said(self.cluster.login)
+        where = "the cluster's" if self.cluster.joined else "this machine's"
+        share = (
+            f"{question.gpus_per_trial:g} of a GPU and {question.cpus_per_trial:g} CPU cores each"
+            if question.device == "cuda"
+            else f"{question.cpus_per_trial:g} CPU cores each"
+        )
+        kind = "GPUs" if question.device == "cuda" else "CPUs"
+        said(
+            f"{self.candidates.to_do} trials ({self.candidates.to_propose} to be proposed) train on {where} {kind}, "
+            f"{share}: {self.at_once} at once"
+        )
+        if self.checkpoints is None:
+            said("the nodes share no folder (--storage names one): a trial whose node is lost starts over")
+        self.watch.planned(self.candidates.to_do)
+
+    def _ended(self, record: Record) -> None:
+        """Called with each record that is on disk."""
+        self._forget(record)
+        if self.mirror is not None:
+            self.mirror.sync()
+            if self.mirror.problem:
+                self.watch.said(f"the copy at --storage is behind: {self.mirror.problem}")
+
+    def _forget(self, *records: Record) -> None:
+        """Their checkpoints."""
+        if self.checkpoints is not None:
+            checkpoint.delete_all(self.checkpoints, {record.key for record in records})
+
+    def _require_room(self, error: OSError) -> None:
+        """BadInput on a full disk: nothing more can be written; what was written is whole."""
+        if error.errno in DISK_FULL:
+            raise BadInput(
+                f"{error.filename or self.run.folder}: {error.strerror or error}: the search stopped; "
+                f"no trial that had ended is lost: make room, then go on by --resume {self.run.folder}"
+            ) from None
+
+
+class Ending:
+    """What a run has in the end: exports, whole networks' measurements, the picture."""
+
+    def __init__(self, run: Run, space: Space, measured_on: str, candidates: Candidates) -> None:
+        self.run, self.space, self.measured_on, self.candidates = run, space, measured_on, candidates
+        self.device = device_for_costs(run.question)
+
+    def export(self) -> None:
+        """What there is, unmeasured."""
+        Exporter(self.run, self.space, self.device).export(self.candidates.ledger.records, {})
+
+    def outcome(self, watch: Watch) -> Outcome:
+        """Export what is new; a run that has ended and was exported before is only read."""
+        records, beside = self.candidates.ledger.records, self.candidates.references.records
+        interrupted = self.candidates.to_do > 0 and self.candidates.exhausted is None
+        before = self.run.measured
+        if before is not None and before["trials"] == [len(records), len(beside)] and not interrupted:
+            measured = before["networks"]
+            best = best_of(self.run, records, measured)
+        else:
+            measured = self._measured(records, beside, interrupted, watch)
+            best = Exporter(self.run, self.space, self.device).export(records, measured)
+            points = published(self.space.backbone)
+            draw(
+                self.run.folder / "pareto.png", self.run.folder.name, self.run.question.budget, records, beside, points
+            )
+            if not interrupted:
+                self.run.write_measured({"trials": [len(records), len(beside)], "networks": measured})
+        return Outcome(self.run, records, beside, best, measured, interrupted, self.candidates.exhausted)
+
+    def _measured(
+        self, records: Sequence[Record], beside: Sequence[Record], interrupted: bool, watch: Watch
+    ) -> Measured:
+        if interrupted:
+            return {}
+        self.export()  # first of all, whatever happens to the measurement
+        if self.measured_on != describe(self.device)["device"]:
+            watch.said(f"latency is that of {self.measured_on}: this machine times no whole networks")
+            return {}
+        watch.doing("measuring whole networks")
+        torch.set_num_threads(1)
+        return measure_whole(to_be_measured(self.run, records, beside), self.device)

@@ -88,6 +88,11 @@ class Architecture:
         return cls(backbone, tuple((name, choice.resolved(slots[name])) for name, choice in choices.items()))
 
 
+def architecture_from(document: object) -> Architecture:
+    """``Architecture.from_dict``, as a function that is found by its name."""
+    return Architecture.from_dict(document)
+
+
 def proxy_of(
     target: Architecture, *, width: float, resolution: int, classes: int
 ) -> tuple[Architecture, tuple[str, ...]]:
@@ -108,7 +113,7 @@ def proxy_of(
 def load_architecture(path: str | Path) -> Architecture:
     """Read an architecture YAML, such as ``results/RUN/best.yaml``; a ValueError says why it can't be built."""
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: can't be read: {error}") from None
     except yaml.YAMLError as error:

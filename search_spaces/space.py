@@ -6,16 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path
 
 import torch
-import yaml
 
 from .architecture import Architecture, Backbone
+from .catalogue import read_space
 from .checks import BadInput, require_known
 from .slots import VANILLA, Choice, Slot, find_slots
 
-FOLDER = Path(__file__).parent / "spaces"
 KEYS = ("description", "backbone", "per", "exclude", "choices")
 
 
@@ -96,31 +94,22 @@ def backbone_slots(backbone: Backbone) -> dict[str, Slot]:
         return find_slots(backbone.build())
 
 
-def list_spaces() -> list[str]:
-    """The names of the spaces that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
 def load_space(name_or_path: str) -> Space:
     """A space by its name, or by the path of a YAML file.
 
     Raises:
         ValueError: an unknown name (with the nearest), an unknown key, or a choice that fits no slot.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        require_known("space", name_or_path, list_spaces())
-        path = FOLDER / f"{name_or_path}.yaml"
+    path, document = read_space(name_or_path)
+    return parse_space(path.stem, document, str(path))
+
+
+def parse_space(name: str, document: object, source: str) -> Space:
+    """A space from what its YAML says; ``source`` is what an error names."""
     try:
-        document = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"space {path}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"space {path}: is no YAML: {' '.join(str(error).split())}") from None
-    try:
-        return _parse(path.stem, document)
+        return _parse(name, document)
     except ValueError as error:
-        raise BadInput(f"space {path}: {error}") from None
+        raise BadInput(f"space {source}: {error}") from None
 
 
 def _parse(name: str, document: object) -> Space:

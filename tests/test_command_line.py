@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from nas.command_line import main
-from nas.run.ledger import read_ledger
+from nas.run import Run
 from search_spaces import build, load_architecture
 
 ROOT = Path(__file__).parent.parent
@@ -21,10 +21,11 @@ SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references"]
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit status and standard error of the command in this process."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, capsys.readouterr().err
+    try:
+        status = main(arguments)
+    except SystemExit as ended:  # argparse's own way out
+        status = int(str(ended.code))
+    return status, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,11 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
         (["--proxy-resolution", "4"], "--proxy-resolution must be at least 16"),
         (["--cpus-per-trial", "0"], "--cpus-per-trial must be above 0"),
         (["--buget", "1GFLOPs"], "unrecognized arguments: --buget"),
+        (["--name", "a::b"], "--name must be a plain folder name"),
+        (["--judge", "scrach"], "unknown judge 'scrach': did you mean 'scratch'"),
+        (["--stop", "never"], "unknown stopping rule 'never'"),
+        (["--resume", "absent"], "absent: there is no search.yaml; name the folder of a run"),
+        (["--resume", "absent", "--dry-run"], "--resume: --dry-run goes without it"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -91,6 +97,7 @@ def test_a_wrong_space_yaml_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_run_that_exists_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
     status, error = run(*SMALL, "--output", str(tmp_path), "--name", "mine", capsys=capsys)
     assert (status, error.count("\n")) == (2, 1)
     assert "exists: go on with it by --resume" in error
@@ -103,7 +110,65 @@ def test_list_spaces_and_dry_run_train_nothing(tmp_path: Path, capsys: pytest.Ca
     out = " ".join(capsys.readouterr().out.split())
     for part in ("layer1.0.conv1", "reachable FLOPs", "reachable Params", "the nearest choice", "20 candidates"):
         assert part in out
+    assert "Run results" not in out
+    assert str(tmp_path) not in out  # no run is made, so none is named
     assert [p.name for p in tmp_path.iterdir()] == [".cache"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["--list-spaces"],
+        ["--space", "spconv_layerwize"],
+        ["--buget", "1GFLOPs"],
+        ["--sampler", "tpee"],
+        ["--resume", "absent", "--seed", "3"],
+        ["--name", "tests", "--output", "."],
+    ],
+)
+def test_the_door_is_light(arguments: list[str]) -> None:
+    """What needs no search imports nothing that only a search needs: torch and Ray take seconds and 1 GB."""
+    code = (
+        "import sys; from nas.command_line import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'optuna', 'numpy', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "peak = open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]\n"
+        "print(sorted(heavy), int(peak) // 1024)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy, _, mebibytes = done.stdout.splitlines()[-1].rpartition(" ")
+    assert heavy == "[]"
+    assert int(mebibytes) < 200
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])
+def test_any_output_can_be_printed_to(encoding: str) -> None:
+    """α, ×, ² and → in plain letters where the output has no others, and under a locale that is not UTF-8."""
+    settings = {
+        **os.environ,
+        "PYTHONIOENCODING": encoding,
+        "PYTHONUTF8": "0",
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    command = [sys.executable, "launch.py", "--list-spaces"]
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.decode(encoding).split())
+    assert ("SPConv's α and" if encoding == "utf-8" else "SPConv's alpha and") in said
+
+
+def test_markup_in_a_name_is_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "a[bold]b[" / "x"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    status, error = run(*SMALL, "--output", str(folder.parent), "--name", "x", capsys=capsys)
+    assert status == 2
+    assert "a[bold]b[" in error
 
 
 @pytest.fixture(scope="module")
@@ -132,21 +197,42 @@ def test_a_whole_run(cache: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ray dashboard: http://127.0.0.1:" in done.stdout
-    records = read_ledger(cache / "whole" / "trials.jsonl")
-    assert [r.status for r in records] == ["finished"] * 4
-    assert len({r.key for r in records}) == 4
-    assert max(r.flops for r in records) <= 20e6
-    assert max(r.params for r in records) <= 120e3
+    assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(cache)) + 40  # a pipe: only paths may be longer
+    assert "…" not in done.stdout.replace("s3://…", "")
+    whole = Run.read(cache / "whole")
+    records = whole.candidates
+    assert all(r.finished for r in records)
+    assert len({r.key for r in records}) == len(records) == 4
+    assert max(r.costs["flops"] for r in records) <= 20e6
+    assert max(r.costs["params"] for r in records) <= 120e3
     best = load_architecture(cache / "whole" / "best.yaml")
-    assert best.key == min(records, key=lambda r: (-r.accuracy, r.flops)).key
+    assert best.key == min(records, key=lambda r: (-r.accuracy, r.costs["flops"])).key
     assert sum(p.numel() for p in build(cache / "whole" / "best.yaml").parameters()) <= 120e3
     document = yaml.safe_load((cache / "whole" / "best.yaml").read_text())
     assert set(document) == {"space", "backbone", "layers", "metrics", "budget", "training", "provenance"}
     assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network"
     left = {p.name for p in (cache / "whole").iterdir()}
     assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
+    assert (document["training"]["classes"], document["training"]["dataset"]) == (10, "cifar10")
+    assert document["provenance"]["id"] == whole.id
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)
     assert recount.returncode == 0
+    nothing_changes_without_anything_to_do(cache / "whole")
+
+
+def nothing_changes_without_anything_to_do(folder: Path) -> None:
+    """No latency is measured again, no file is written again, but for the lock that says who looks."""
+
+    def contents() -> dict[str, tuple[bytes, int]]:
+        files = [p for p in folder.rglob("*") if p.is_file() and p.name != "lock"]
+        return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+    before = contents()
+    command = [sys.executable, "launch.py", "--resume", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing is left to do" in done.stdout
+    assert contents() == before
 
 
 @pytest.mark.slow
@@ -164,5 +250,5 @@ def test_ctrl_c_exports_what_is_finished(cache: Path) -> None:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "interrupted" in output
-    assert 2 <= len(read_ledger(ledger)) < 500
+    assert 2 <= len(Run.read(cache / "stopped").candidates) < 500
     assert load_architecture(cache / "stopped" / "best.yaml")

@@ -8,20 +8,14 @@ from typing import Any
 import fsspec
 import torch
 
+from .whole_file import write_whole
+
 
 def save(url: str, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors and plain values) to ``url``, a path or an fsspec address such as ``s3://…``."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    files, path = fsspec.core.url_to_fs(url)
-    files.makedirs(files._parent(path), exist_ok=True)
-    partial = f"{path}.partial"
-    try:
-        files.pipe_file(partial, buffer.getvalue())
-        files.mv(partial, path)  # on a disk a rename; object stores show an object when it is whole
-    except OSError:
-        delete(f"{url}.partial")
-        raise
+    write_whole(url, buffer.getvalue())
 
 
 def load(url: str, device: torch.device) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The training recipe of a proxy: all that decides a training but the data, the network and the seed."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from search_spaces.checks import BadInput
@@ -97,10 +98,32 @@ FULL_RECIPES = {
 }
 
 
-def full_recipe(resolution: int) -> FullRecipe:
-    """SPConv's recipes: ImageNet's for large inputs, CIFAR's up to 64 pixels."""
-    if resolution > 64:
-        augmentation = (f"random_resized_crop {resolution}", "horizontal_flip")
-        return replace(FULL_RECIPES["spconv_imagenet"], augmentation=augmentation)
-    augmentation = (f"random_crop {resolution} padding 4", "horizontal_flip")
-    return replace(FULL_RECIPES["spconv_cifar10"], augmentation=augmentation)
+OF_BACKBONE = {  # SPConv's recipe, CompConv's recipe: each paper trains the network in its own way
+    "resnet18": ("spconv_imagenet", "compconv_imagenet"),
+    "resnet50": ("spconv_imagenet", "compconv_imagenet"),
+    "resnet18_cifar": ("spconv_cifar10", "compconv_cifar10"),
+    "resnet20": ("resnet20_cifar10", "compconv_cifar10"),
+    "resnet50_cifar": ("spconv_cifar10", "compconv_cifar10"),
+    "vgg16": ("spconv_cifar10", "compconv_cifar10"),
+    "vgg16_two_fc": ("spconv_cifar10", "compconv_cifar10"),
+}
+
+
+def full_recipe(backbone: str, resolution: int, operators: Collection[str], dataset: str | None) -> FullRecipe:
+    """How an architecture is trained in full: by the paper that trained its backbone with its operators.
+
+    Args:
+        resolution: of the input, in pixels; the augmentation's sizes follow it.
+        operators: those that the architecture may have; CompConv's recipe where it has no other but vanilla.
+        dataset: what it is to be trained on; ``None`` is the paper's own.
+    """
+    of_compconv = "compconv" in operators and not set(operators) - {"compconv", "vanilla"}
+    recipe = FULL_RECIPES[OF_BACKBONE[backbone][of_compconv]]
+    sized = tuple(_at(resolution, step) for step in recipe.augmentation)
+    return replace(recipe, dataset=dataset or recipe.dataset, augmentation=sized)
+
+
+def _at(resolution: int, step: str) -> str:
+    """``random_crop 32 padding 4`` at another size of the input."""
+    name, *words = step.split()
+    return " ".join([name, str(resolution), *words[1:]]) if name in ("random_crop", "random_resized_crop") else step

@@ -17,6 +17,16 @@ with warnings.catch_warnings():
     from fvcore.nn import FlopCountAnalysis
 
 
+def flops(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
+    """The metric: ``count_flops`` of one image of ``shape`` (C, H, W), wherever latency is measured."""
+    return count_flops(model, (1, *shape))
+
+
+def params(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
+    """The metric: ``count_params``."""
+    return count_params(model)
+
+
 def count_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
     """fvcore's count of ``model`` as deployed (``search_spaces.fold``) on one input of ``shape`` (B, C, H, W)."""
     return trace_flops(fold(model), shape)

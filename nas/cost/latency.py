@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from search_spaces import fold
+from search_spaces import Architecture, fold
 
 BATCH = {"cpu": 1, "cuda": 64}
 WARM_UP = 2
+ROUNDS = 9
+WHOLE_ROUNDS = 11
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,20 @@ def describe(device: torch.device) -> dict[str, object]:
         "layout": "channels_last",
         "form": "eager, BatchNorm folded",
     }
+
+
+def latency_ms(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> float:
+    """The metric: milliseconds an image of ``shape`` (C, H, W), the median of a few passes."""
+    return time_models([model], shape, device, ROUNDS)[0].median_ms
+
+
+def whole_latencies(architectures: Sequence[Architecture], device: torch.device) -> dict[str, tuple[float, float]]:
+    """Whole networks of one backbone, timed in turn: key → milliseconds an image, and the quartiles' distance."""
+    if not architectures:
+        return {}
+    size = architectures[0].backbone.resolution
+    timings = time_models([a.build() for a in architectures], (3, size, size), device, WHOLE_ROUNDS)
+    return {a.key: (t.median_ms, t.spread_ms) for a, t in zip(architectures, timings, strict=True)}
 
 
 def time_models(models: Sequence[nn.Module], shape: tuple[int, ...], device: torch.device, rounds: int) -> list[Timing]:
@@ -81,6 +97,6 @@ def _timing(samples: Sequence[float]) -> Timing:
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -6,12 +6,12 @@ by one, a prediction of the whole network's.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +21,11 @@ from torch import nn
 import search_spaces
 from search_spaces import VANILLA, Architecture, Backbone, Choice, Slot, Space
 from search_spaces.folding import batchnorms_behind
+from trainers.whole_file import write_whole
 
-from .flops import count_flops, count_params
-from .latency import describe, time_models
+from ..metrics import METRICS, Metric
+from .latency import describe
 
-METRICS = ("flops", "params", "latency_ms")
-LAYER_ROUNDS, NETWORK_ROUNDS = 7, 11
 Shape = tuple[int, int, int]
 Costs = dict[str, float]
 
@@ -42,7 +41,7 @@ class CostTable:
     def total(self, architecture: Architecture) -> Costs:
         """All metrics of an architecture of the table's space."""
         entries = [self.slots[slot][choice] for slot, choice in architecture.layers]
-        return {metric: self.rest[metric] + sum(entry[metric] for entry in entries) for metric in METRICS}
+        return {metric: self.rest[metric] + sum(entry[metric] for entry in entries) for metric in self.rest}
 
     def options(self, space: Space, metric: str) -> list[NDArray[np.float64]]:
         """The costs of each variable's options: ``variables`` arrays of ``(options,)``."""
@@ -59,8 +58,10 @@ class CostTable:
         return np.sum(columns, axis=0) + self.rest[metric]
 
 
-def measure(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
-    """Measure every choice of every slot."""
+def measure(
+    space: Space, device: torch.device, progress: Callable[[str], None], metrics: Mapping[str, Metric] = METRICS
+) -> CostTable:
+    """Measure every choice of every slot, in every metric."""
     shapes, has_bn = _surroundings(space.backbone)
     wanted: dict[str, list[Choice]] = {name: [VANILLA] for name in space.slots}
     for variable in space.variables:
@@ -75,10 +76,12 @@ def measure(space: Space, device: torch.device, progress: Callable[[str], None])
         for choice in dict.fromkeys(choices):
             signature = (*list(asdict(space.slots[name]).values())[1:], shapes[name], has_bn[name], choice)
             if signature not in alike:
-                alike[signature] = _layer_costs(space.slots[name], choice, shapes[name], has_bn[name], device)
+                layer = _layer(space.slots[name], choice, has_bn[name])
+                alike[signature] = {m: kind.cost(layer, shapes[name], device) for m, kind in metrics.items()}
             slots[name][choice] = alike[signature]
-    vanilla = _network_costs(Architecture(space.backbone), device)
-    rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in METRICS}
+    network = Architecture(space.backbone).build()
+    vanilla = {m: kind.cost(network, _image(space.backbone), device) for m, kind in metrics.items()}
+    rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in metrics}
     return CostTable(rest, slots, str(describe(device)["device"]))
 
 
@@ -96,31 +99,19 @@ def build_table(
     """
     key = _cache_key(space, device)
     file = None if cache is None else cache / f"costs-{space.name}-{key}.json"
-    if file is not None and (found := read_table(file)) is not None:
+    if file is not None and (found := _cached(file)) is not None:
         return found  # absent or damaged it is measured again
     table = how(space, device, progress)
     if file is not None:
         with suppress(OSError):  # a folder that can't be written has no cache
-            write_table(file, table)
+            write_whole(file, json.dumps(table_to_document(table)).encode())
     return table
 
 
-def _layer_costs(slot: Slot, choice: Choice, shape: Shape, has_bn: bool, device: torch.device) -> Costs:
+def _layer(slot: Slot, choice: Choice, has_bn: bool) -> nn.Module:
     """One choice with the network's BatchNorm behind it, which some operators absorb and others do not."""
     operator = choice.build(slot)
-    layer = nn.Sequential(operator, nn.BatchNorm2d(slot.out_channels)) if has_bn else nn.Sequential(operator)
-    timing = time_models([layer], shape, device, LAYER_ROUNDS)[0]
-    return {
-        "flops": count_flops(layer, (1, *shape)),
-        "params": count_params(operator),
-        "latency_ms": timing.median_ms,
-    }
-
-
-def _network_costs(architecture: Architecture, device: torch.device) -> Costs:
-    model, shape = architecture.build(), _image(architecture.backbone)
-    timing = time_models([model], shape, device, NETWORK_ROUNDS)[0]
-    return {"flops": count_flops(model, (1, *shape)), "params": count_params(model), "latency_ms": timing.median_ms}
+    return nn.Sequential(operator, nn.BatchNorm2d(slot.out_channels)) if has_bn else nn.Sequential(operator)
 
 
 def _image(backbone: Backbone) -> Shape:
@@ -155,35 +146,28 @@ def _cache_key(space: Space, device: torch.device) -> str:
     for folder in (Path(search_spaces.__file__).parent, Path(__file__).parent):
         for source in sorted(folder.rglob("*.py")):
             digest.update(source.read_bytes())
-    digest.update(json.dumps([describe(device), version("fvcore")], sort_keys=True).encode())
+    digest.update(json.dumps([describe(device), version("fvcore"), list(METRICS)], sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
 
-def read_table(file: Path) -> CostTable | None:
-    """What ``write_table`` wrote; ``None`` if it is absent or damaged."""
-    try:
-        document = json.loads(file.read_text())
-        slots = {s: {Choice.from_dict(c): costs for c, costs in entries} for s, entries in document["slots"].items()}
-        return CostTable(document["rest"], slots, document["device"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_table(file: Path, table: CostTable) -> None:
-    """Whole or not at all: searches may share a cache."""
+def table_to_document(table: CostTable) -> dict[str, Any]:
+    """Plain values, for JSON."""
     slots = {slot: [[c.to_dict(), costs] for c, costs in choices.items()] for slot, choices in table.slots.items()}
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps({"rest": table.rest, "slots": slots, "device": table.device}))
-    partial.replace(file)
+    return {"rest": table.rest, "slots": slots, "device": table.device}
 
 
-def measured_latency(
-    architectures: Iterable[Architecture], device: torch.device, rounds: int = NETWORK_ROUNDS
-) -> dict[str, dict[str, float]]:
-    """Whole networks timed in turn: architecture key → ``latency_ms`` and its ``spread_ms``."""
-    wanted: Sequence[Architecture] = list(architectures)
-    if not wanted:
-        return {}
-    timings = time_models([a.build() for a in wanted], _image(wanted[0].backbone), device, rounds)
-    return {a.key: {"latency_ms": t.median_ms, "spread_ms": t.spread_ms} for a, t in zip(wanted, timings, strict=True)}
+def table_from(document: Mapping[str, Any]) -> CostTable | None:
+    """What ``table_to_document`` gave; ``None`` if it is damaged, or lacks a metric of today."""
+    try:
+        slots = {s: {Choice.from_dict(c): costs for c, costs in entries} for s, entries in document["slots"].items()}
+        table = CostTable(document["rest"], slots, document["device"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return table if set(METRICS) <= set(table.rest) else None
+
+
+def _cached(file: Path) -> CostTable | None:
+    try:
+        return table_from(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None

@@ -16,7 +16,8 @@ from rich.table import Table
 from search_spaces.checks import BadInput, require_known
 from trainers.recipe import FULL_RECIPES
 
-from ..document import dump_yaml, provenance
+from ..provenance import provenance
+from ..run.files import write_yaml
 from .row import Comparison, Row, compare
 from .rows import all_rows, load_notes
 
@@ -124,7 +125,7 @@ def _export(rows: Sequence[Row], wanted: str, folder: Path) -> int:
     path = folder / f"{row.id}.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        dump_yaml(path, document_of(row))
+        write_yaml(path, document_of(row))
     except OSError as error:
         print(f"python -m nas.papers: can't write {path}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT

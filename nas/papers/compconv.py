@@ -10,7 +10,7 @@ from collections.abc import Callable
 from search_spaces import Backbone, Choice, Slot
 from search_spaces.operators.compconv import adaptive_depth
 
-from .row import Choose, Network, Row, but_shortcuts, every, vanilla
+from .row import Choose, Network, Printed, Row, but_shortcuts, every, vanilla
 
 VGG16 = Backbone("vgg16", 10, 32)
 RESNET18 = Backbone("resnet18_cifar", 100, 32)
@@ -58,24 +58,22 @@ def _vgg(
     slug: str,
     table: int,
     model: str,
-    params: str | None,
-    flops: str,
-    accuracy: str,
+    printed: Printed,
     choose: Choose | None,
     note: str = "",
     tolerance: float = 0.02,
 ) -> Row:
     network, source = Network(VGG16, choose) if choose else None, f"CompConv, Table {table}"
     recipe = "compconv_cifar10" if choose else ""
-    return Row(f"compconv-t{table}-{slug}", source, model, params, flops, accuracy, network, note, tolerance, recipe)
+    return Row(f"compconv-t{table}-{slug}", source, model, *printed, network, note, tolerance, recipe)
 
 
 def _ablations() -> list[Row]:
     """Tables 1 to 4, all VGG-16."""
     unshuffled, adapted = adaptive(128, arriving, even=True, shuffle=False), SSAD
     found = [
-        _vgg("unshuffled", 1, "without shuffle", "3.3M", "107M", "92.8", unshuffled),
-        _vgg("ours", 1, "Comp-VGG16", "3.3M", "107M", "93.8", adapted),
+        _vgg("unshuffled", 1, "without shuffle", ("3.3M", "107M", "92.8"), unshuffled),
+        _vgg("ours", 1, "Comp-VGG16", ("3.3M", "107M", "93.8"), adapted),
     ]
     for identity, params, flops, accuracy in (
         ("group", "3.3M", "107M", "93.7"),
@@ -84,34 +82,34 @@ def _ablations() -> list[Row]:
         ("fixed", "3.3M", "107M", "93.8"),
     ):
         choose = adaptive(128, arriving, even=True, identity=identity)
-        found.append(_vgg(identity, 2, f"identity {identity}", params, flops, accuracy, choose))
-    found.append(_vgg("d0", 3, "VGG-16", "14.7M", "314M", "94.1", vanilla))
+        found.append(_vgg(identity, 2, f"identity {identity}", (params, flops, accuracy), choose))
+    found.append(_vgg("d0", 3, "VGG-16", ("14.7M", "314M", "94.1"), vanilla))
     depths = ((1, "7.4M", "158M", "93.0"), (2, "4.3M", "100M", "92.7"), (3, "2.9M", "73M", "92.6"))
-    found += [_vgg(f"d{d}", 3, f"d = {d}", p, f, acc, compconv(d)) for d, p, f, acc in depths]
-    found.append(_vgg("d4", 3, "d = 4", "2.2M", "56M", "92.0", compconv(4, even=False), "depth_4"))
-    found.append(_vgg("ssad", 3, "adaptive depth", "3.3M", "107M", "93.8", adapted))
-    found.append(_vgg("d0", 4, "VGG-16", "14.7M", "314M", "94.1", vanilla))
+    found += [_vgg(f"d{d}", 3, f"d = {d}", (p, f, acc), compconv(d)) for d, p, f, acc in depths]
+    found.append(_vgg("d4", 3, "d = 4", ("2.2M", "56M", "92.0"), compconv(4, even=False), "depth_4"))
+    found.append(_vgg("ssad", 3, "adaptive depth", ("3.3M", "107M", "93.8"), adapted))
+    found.append(_vgg("d0", 4, "VGG-16", ("14.7M", "314M", "94.1"), vanilla))
     first = ((1, "14.7M", "295M", "93.8"), (2, "14.7M", "289M", "93.1"), (3, "14.7M", "287M", "93.1"))
     found += [
-        _vgg(f"1s-d{d}", 4, f"stage 1, d = {d}", p, f, a, compconv(d, stages=("stage1",))) for d, p, f, a in first
+        _vgg(f"1s-d{d}", 4, f"stage 1, d = {d}", (p, f, a), compconv(d, stages=("stage1",))) for d, p, f, a in first
     ]
     last = ((1, "8.2M", "253M", "93.8"), (2, "5.5M", "228M", "93.7"), (3, "4.3M", "216M", "93.6"))
     deep = ("stage4", "stage5")
     found += [
-        _vgg(f"5s-d{d}", 4, f"stage 5, d = {d}", p, f, a, compconv(d, stages=deep), "stage_5") for d, p, f, a in last
+        _vgg(f"5s-d{d}", 4, f"stage 5, d = {d}", (p, f, a), compconv(d, stages=deep), "stage_5") for d, p, f, a in last
     ]
     return found
 
 
 def _table_5() -> list[Row]:
     return [
-        _vgg("vgg16", 5, "VGG-16", "15M", "314M", "94.1", vanilla),
-        _vgg("l1", 5, "L1 pruning", "5.4M", "206M", "93.4", None),
-        _vgg("sss", 5, "SSS pruning", "3.9M", "183M", "93.0", None),
-        _vgg("ghost", 5, "Ghost", "7.7M", "158M", "93.7", every(GHOST), "ghost_vgg16", 0.03),
-        _vgg("hrank", 5, "HRank pruning", "2.5M", "146M", "93.4", None),
-        _vgg("sbp", 5, "SBP pruning", None, "136M", "92.5", None),
-        _vgg("comp", 5, "Comp-VGG16", "3.3M", "107M", "93.8", SSAD),
+        _vgg("vgg16", 5, "VGG-16", ("15M", "314M", "94.1"), vanilla),
+        _vgg("l1", 5, "L1 pruning", ("5.4M", "206M", "93.4"), None),
+        _vgg("sss", 5, "SSS pruning", ("3.9M", "183M", "93.0"), None),
+        _vgg("ghost", 5, "Ghost", ("7.7M", "158M", "93.7"), every(GHOST), "ghost_vgg16", 0.03),
+        _vgg("hrank", 5, "HRank pruning", ("2.5M", "146M", "93.4"), None),
+        _vgg("sbp", 5, "SBP pruning", (None, "136M", "92.5"), None),
+        _vgg("comp", 5, "Comp-VGG16", ("3.3M", "107M", "93.8"), SSAD),
     ]
 
 
@@ -119,9 +117,9 @@ def _table_6() -> list[Row]:
     binary, ghost = Choice.of("vanilla", binary=True), Choice.of("ghost", ratio=2, binary=True)
     comp = adaptive(128, arriving, even=True, binary=True)
     return [
-        _vgg("vgg16", 6, "binary VGG-16", "1.3M", "22.4M", "83.8", every(binary), "binary"),
-        _vgg("ghost", 6, "binary Ghost", "0.9M", "11.6M", "79.1", every(ghost), "binary", 0.03),
-        _vgg("comp", 6, "binary Comp", "0.3M", "6.6M", "80.0", comp, "binary"),
+        _vgg("vgg16", 6, "binary VGG-16", ("1.3M", "22.4M", "83.8"), every(binary), "binary"),
+        _vgg("ghost", 6, "binary Ghost", ("0.9M", "11.6M", "79.1"), every(ghost), "binary", 0.03),
+        _vgg("comp", 6, "binary Comp", ("0.3M", "6.6M", "80.0"), comp, "binary"),
     ]
 
 

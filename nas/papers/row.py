@@ -20,6 +20,7 @@ DETECTOR_INPUT = (800, 1333)  # CompConv, Section 4.4
 PROPOSALS = 1000  # that an image's second stage sees, in MMDetection
 Detector = Literal["faster_rcnn", "retinanet"]
 Part = Literal["whole", "body", "detector"]
+Printed = tuple[str | None, str | None, str | None]  # params, FLOPs and accuracy, as a table has them
 Choose = Callable[[Slot], Choice | None]  # what a slot gets; None leaves it vanilla
 
 

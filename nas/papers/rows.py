@@ -29,7 +29,7 @@ def all_rows() -> list[Row]:
 
 def load_notes() -> dict[str, str]:
     """Key → text of every note."""
-    return yaml.safe_load((Path(__file__).parent / "notes.yaml").read_text())
+    return yaml.safe_load((Path(__file__).parent / "notes.yaml").read_text(encoding="utf-8"))
 
 
 def published(backbone: Backbone) -> list[Point]:

@@ -5,7 +5,7 @@ FLOPs as the authors seem to have counted: fvcore in training mode, where BatchN
 
 from search_spaces import Backbone, Choice
 
-from .row import Choose, Detector, Network, Row, every, every_3x3, vanilla
+from .row import Choose, Detector, Network, Printed, Row, every, every_3x3, vanilla
 
 RESNET20 = Backbone("resnet20", 10, 32)
 VGG16 = Backbone("vgg16_two_fc", 10, 32)
@@ -37,63 +37,45 @@ def rows() -> list[Row]:
 def _table_1() -> list[Row]:
     source, resnet, vgg = "SPConv, Table 1", "resnet20_cifar10", "spconv_cifar10"
 
-    def small(slug: str, model: str, params: str, flops: str, accuracy: str, choose: Choose, note: str = "") -> Row:
+    def small(slug: str, model: str, printed: Printed, choose: Choose, note: str = "") -> Row:
         network = Network(RESNET20, choose, train_mode=True)
-        return Row(f"spconv-t1-resnet20{slug}", source, model, params, flops, accuracy, network, note, recipe=resnet)
+        return Row(f"spconv-t1-resnet20{slug}", source, model, *printed, network, note, recipe=resnet)
 
-    def big(
-        slug: str,
-        model: str,
-        params: str,
-        flops: str,
-        accuracy: str,
-        choose: Choose,
-        note: str = "",
-        tolerance: float = 0.01,
-    ) -> Row:
+    def big(slug: str, model: str, printed: Printed, choose: Choose, note: str = "", tolerance: float = 0.01) -> Row:
         network = Network(VGG16, choose, train_mode=True)
-        return Row(f"spconv-t1-vgg16{slug}", source, model, params, flops, accuracy, network, note, tolerance, vgg)
+        return Row(f"spconv-t1-vgg16{slug}", source, model, *printed, network, note, tolerance, vgg)
 
     ghost, het4, het8 = (Choice.of("ghost", ratio=2), Choice.of("hetconv", p=4), Choice.of("hetconv", p=8))
     return [
-        small("", "ResNet-20", "0.27M", "41.62M", "92", vanilla),
-        small("-a2", "SPConv α=1/2", "0.10M", "17.91M", "92.23", spconv(1 / 2)),
-        small("-a4", "SPConv α=1/4", "0.071M", "12.89M", "91.15", spconv(1 / 4), "resnet20_params_a4"),
-        big("", "VGG-16", "16.62M", "349.51M", "94.00", vanilla, "vgg_baseline"),
-        big("-ghost", "Ghost s=2", "7.7M", "158M", "93.70", every_3x3(ghost), tolerance=0.03),
-        big("-a2", "SPConv α=1/2", "5.6M", "118.27M", "94.40", spconv(1 / 2)),
-        big("-het4", "HetConv P=4", "5.17M", "105.98M", "93.92", every_3x3(het4), tolerance=0.03),
-        big("-a4", "SPConv α=1/4", "3.77M", "79.34M", "93.94", spconv(1 / 4)),
-        big("-het8", "HetConv P=8", "3.54M", "76.89M", "93.86", every_3x3(het8), "hetconv_8", 0.03),
-        big("-a8", "SPConv α=1/8", "2.85M", "59.87M", "93.77", spconv(1 / 8)),
-        big("-a16", "SPConv α=1/16", "2.39M", "55.14M", "93.43", spconv(1 / 16), "vgg_sixteenth"),
+        small("", "ResNet-20", ("0.27M", "41.62M", "92"), vanilla),
+        small("-a2", "SPConv α=1/2", ("0.10M", "17.91M", "92.23"), spconv(1 / 2)),
+        small("-a4", "SPConv α=1/4", ("0.071M", "12.89M", "91.15"), spconv(1 / 4), "resnet20_params_a4"),
+        big("", "VGG-16", ("16.62M", "349.51M", "94.00"), vanilla, "vgg_baseline"),
+        big("-ghost", "Ghost s=2", ("7.7M", "158M", "93.70"), every_3x3(ghost), tolerance=0.03),
+        big("-a2", "SPConv α=1/2", ("5.6M", "118.27M", "94.40"), spconv(1 / 2)),
+        big("-het4", "HetConv P=4", ("5.17M", "105.98M", "93.92"), every_3x3(het4), tolerance=0.03),
+        big("-a4", "SPConv α=1/4", ("3.77M", "79.34M", "93.94"), spconv(1 / 4)),
+        big("-het8", "HetConv P=8", ("3.54M", "76.89M", "93.86"), every_3x3(het8), "hetconv_8", 0.03),
+        big("-a8", "SPConv α=1/8", ("2.85M", "59.87M", "93.77"), spconv(1 / 8)),
+        big("-a16", "SPConv α=1/16", ("2.39M", "55.14M", "93.43"), spconv(1 / 16), "vgg_sixteenth"),
     ]
 
 
 def _table_2() -> list[Row]:
-    def row(
-        slug: str,
-        model: str,
-        params: str | None,
-        flops: str,
-        accuracy: str,
-        choose: Choose,
-        note: str = "",
-        tolerance: float = 0.01,
-    ) -> Row:
+    def row(slug: str, model: str, printed: Printed, choose: Choose, note: str = "", tolerance: float = 0.01) -> Row:
         network, name = Network(RESNET50, choose, train_mode=True), f"spconv-t2-resnet50{slug}"
         source, recipe = "SPConv, Table 2", "spconv_imagenet"
-        return Row(name, source, model, params, flops, accuracy, network, note, tolerance, recipe)
+        return Row(name, source, model, *printed, network, note, tolerance, recipe)
 
     ghost, het = every(Choice.of("ghost", ratio=2)), every_3x3(Choice.of("hetconv", p=4))
     return [
-        row("", "ResNet-50", "25.56M", "4.14G", "75.91", vanilla),
-        row("-a2", "SPConv α=1/2", "18.34M", "2.97G", "76.26", spconv(1 / 2)),
-        row("-het4", "HetConv P=4", None, "2.85G", "76.16", het, tolerance=0.03),
-        row("-a4", "SPConv α=1/4", "16.93M", "2.74G", "75.95", spconv(1 / 4)),
-        row("-a8", "SPConv α=1/8", "16.22M", "2.62G", "75.40", spconv(1 / 8)),
-        row("-oct", "OctConv α=0.5", "25.56M", "2.40G", "76.40", octave_stages(1 / 2), "octconv_resnet50", 0.03),
-        row("-ghost", "Ghost s=2", "13.0M", "2.20G", "75", ghost, "ghost_resnet50", 0.03),
+        row("", "ResNet-50", ("25.56M", "4.14G", "75.91"), vanilla),
+        row("-a2", "SPConv α=1/2", ("18.34M", "2.97G", "76.26"), spconv(1 / 2)),
+        row("-het4", "HetConv P=4", (None, "2.85G", "76.16"), het, tolerance=0.03),
+        row("-a4", "SPConv α=1/4", ("16.93M", "2.74G", "75.95"), spconv(1 / 4)),
+        row("-a8", "SPConv α=1/8", ("16.22M", "2.62G", "75.40"), spconv(1 / 8)),
+        row("-oct", "OctConv α=0.5", ("25.56M", "2.40G", "76.40"), octave_stages(1 / 2), "octconv_resnet50", 0.03),
+        row("-ghost", "Ghost s=2", ("13.0M", "2.20G", "75"), ghost, "ghost_resnet50", 0.03),
     ]
 
 

@@ -1,172 +1,131 @@
-"""What a run leaves behind: search.yaml, best.yaml, the front's architectures, the tables on the terminal."""
+"""What a run leaves behind: best.yaml and the front's architectures."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import yaml
-from rich.console import Console
-from rich.table import Table
 
+from search_spaces import Space
+from trainers.data import STAND_INS
 from trainers.recipe import full_recipe
 
-from ..budget import Budget, broken
+from ..budget import broken
 from ..cost.latency import describe
-from ..cost.table import measured_latency
-from ..document import dump_yaml, provenance
-from ..question import Question
-from ..run.ledger import Record
+from ..metrics import METRICS
+from ..provenance import provenance
+from ..record import Record
+from ..run import Run
+from ..run.files import write_yaml
 from .front import pareto_front
-
-Latencies = Mapping[str, Mapping[str, float]]
-
-
-def write_question(question: Question, device: torch.device) -> None:
-    """search.yaml: what was asked, fully resolved, with versions, commit and hardware; a resumed run adds a line."""
-    path = question.run / "search.yaml"
-    if question.resumed:
-        earlier = yaml.safe_load(path.read_text())
-        again = [*earlier.get("resumed", []), {"trials": question.trials, **provenance(device)}]
-        dump_yaml(path, {**earlier, "trials": question.trials, "resumed": again})
-        return
-    asked = {
-        "space": question.space.name,
-        "backbone": asdict(question.space.backbone),
-        "budget": [str(b) for b in question.budgets],
-        "trials": question.trials,
-        "sampler": question.sampler,
-        "seed": question.seed,
-        "dataset": question.dataset,
-        "data_root": None if question.data_root is None else str(question.data_root),
-        "proxy": _proxy(question),
-        "device": question.device,
-        "cpus_per_trial": question.cpus_per_trial,
-        "gpus_per_trial": question.gpus_per_trial,
-        "address": question.address,
-        "references": question.references,
-        "planned": question.planned or question.trials,
-        "storage": question.storage,
-        "provenance": provenance(device),
-    }
-    dump_yaml(path, asked)
+from .measured import Measured, costs_of
 
 
-def export(
-    question: Question, candidates: Sequence[Record], device: torch.device, latencies: Latencies
-) -> Record | None:
-    """Write front/*.yaml and best.yaml; returns the best: the most accurate candidate within every budget.
+@dataclass(frozen=True)
+class Exporter:
+    """Writes the architecture YAMLs of one run; ``device`` is the one that costs were measured on."""
 
-    ``latencies`` are whole networks' measured ones, by architecture key; where one breaks a latency budget that the sum
-    of its layers keeps, its architecture can't be the best.
-    """
-    (question.run / "front").mkdir(exist_ok=True)
-    for i, record in enumerate(pareto_front(candidates)):
-        document = document_of(question, record, device, latencies)
-        dump_yaml(question.run / "front" / f"{i:02d}-{record.key}.yaml", document)
-    finished = sorted((r for r in candidates if r.status == "finished"), key=lambda r: (-(r.accuracy or 0), r.flops))
-    best = next((r for r in finished if not broken(question.budgets, costs_of(r, latencies))), None)
-    (question.run / "best.yaml").unlink(missing_ok=True)
-    if best is not None:
-        dump_yaml(question.run / "best.yaml", document_of(question, best, device, latencies))
-    return best
+    run: Run
+    space: Space
+    device: torch.device
 
+    def export(self, candidates: Sequence[Record], measured: Measured) -> Record | None:
+        """Write front/*.yaml and best.yaml; returns the best: the most accurate candidate within every budget.
 
-def costs_of(record: Record, latencies: Latencies) -> dict[str, float]:
-    """The record's costs, with the measured latency of the whole network where there is one."""
-    costs = record.costs()
-    if record.key in latencies:
-        costs["latency_ms"] = latencies[record.key]["latency_ms"]
-    return costs
+        Where a whole network's measurement breaks a budget that the sum of its layers keeps, it can't be the best.
+        """
+        best = best_of(self.run, candidates, measured)
+        front = {f"{i:02d}-{r.key}.yaml": r for i, r in enumerate(pareto_front(candidates))}
+        folder = self.run.folder / "front"
+        for name, record in front.items():
+            write_yaml(folder / name, self.document(record, measured))
+        for path in folder.glob("*.yaml"):
+            if path.name not in front:
+                path.unlink()  # of an earlier front
+        if best is None:
+            (self.run.folder / "best.yaml").unlink(missing_ok=True)
+        else:
+            write_yaml(self.run.folder / "best.yaml", self.document(best, measured))
+        return best
 
-
-def document_of(question: Question, record: Record, device: torch.device, latencies: Latencies) -> dict[str, Any]:
-    """An architecture YAML with all its sections."""
-    measured = record.key in latencies
-    latency = {**describe(device), "method": "whole network" if measured else "sum of its layers, timed one by one"}
-    if measured:
-        latency["spread_ms"] = latencies[record.key]["spread_ms"]
-    return {
-        "space": question.space.name,
-        **dict(record.architecture),
-        "metrics": {
-            "accuracy": record.accuracy,
-            "test_accuracy": record.test_accuracy,
-            **costs_of(record, latencies),
-            "measured": {
-                "accuracy": f"validation split of {question.dataset}, proxy network",
-                "test_accuracy": f"test split of {question.dataset}, proxy network; not used by the search",
-                "flops": "multiply-adds, fvcore, eval mode, BatchNorm folded, one image",
-                "params": "as trained, BatchNorm included",
-                "latency_ms": latency,
+    def document(self, record: Record, measured: Measured) -> dict[str, Any]:
+        """An architecture YAML with all its sections."""
+        question = self.run.question
+        return {
+            "space": question.space_name,
+            **dict(record.architecture),
+            "metrics": {
+                "accuracy": record.accuracy,
+                "test_accuracy": record.test_accuracy,
+                **costs_of(record, measured),
+                "measured": self._how(record, measured),
             },
-        },
-        "budget": [str(b) for b in question.budgets],
-        "training": asdict(full_recipe(question.space.backbone.resolution)),
-        "provenance": {
-            "run": question.name,
-            "trial": record.name,
-            "seed": record.seed,
-            "proxy": _proxy(question),
-            "substituted_in_proxy": list(record.substituted),
-            **provenance(device),
-        },
-    }
+            "budget": [str(b) for b in question.budget],
+            "training": self._training(),
+            "provenance": {
+                "run": self.run.folder.name,
+                "id": self.run.id,
+                "trial": record.name,
+                "seed": record.seed,
+                "judge": question.judge,
+                "proxy": {
+                    "width": question.proxy_width,
+                    "resolution": question.proxy_resolution,
+                    "dataset": question.dataset,
+                    **asdict(question.recipe),
+                },
+                "substituted_in_proxy": list(record.substituted),
+                "micro_batches": record.micro_batches,
+                **provenance(self.device),
+            },
+        }
+
+    def _how(self, record: Record, measured: Measured) -> dict[str, Any]:
+        """How each figure was had."""
+        dataset = self.run.question.dataset
+        said: dict[str, Any] = {
+            "accuracy": f"validation split of {dataset}, proxy network",
+            "test_accuracy": f"test split of {dataset}, proxy network; not used by the search",
+        }
+        whole = measured.get(record.key, {})
+        for name, metric in METRICS.items():
+            if metric.whole is None:
+                said[name] = metric.how
+            elif name in whole:
+                said[name] = {**describe(self.device), "method": "whole network", "spread": whole[name][1]}
+            else:
+                said[name] = {**describe(self.device), "method": metric.how}
+        return said
+
+    def _training(self) -> dict[str, Any]:
+        """The backbone's recipe, for the data that was searched on; where that was a stand-in, for the paper's."""
+        backbone, dataset = self.space.backbone, self.run.question.dataset
+        operators = {o.asked.operator for v in self.space.variables for o in v.options}
+        real = None if dataset in STAND_INS else dataset
+        recipe = full_recipe(backbone.name, backbone.resolution, operators, real)
+        classes = self.run.document["data"]["classes"] if real else backbone.classes
+        return {**asdict(recipe), "classes": classes}
 
 
-def to_be_timed(question: Question, candidates: Sequence[Record], references: Sequence[Record]) -> list[Record]:
-    """The front and the references; all candidates where a latency budget must be kept."""
-    limited = any(b.metric == "latency_ms" for b in question.budgets)
-    return [r for r in (*(candidates if limited else pareto_front(candidates)), *references) if r.status == "finished"]
+def best_of(run: Run, candidates: Sequence[Record], measured: Measured) -> Record | None:
+    """The most accurate finished candidate within every budget."""
+    finished = sorted((r for r in candidates if r.finished), key=lambda r: (-(r.accuracy or 0), r.costs["flops"]))
+    return next((r for r in finished if not broken(run.question.budget, costs_of(r, measured))), None)
 
 
-def final_latencies(records: Sequence[Record], device: torch.device) -> Latencies:
-    """Whole networks, timed in turn on the now idle device."""
-    return measured_latency({r.key: r.built_architecture() for r in records}.values(), device)
+def to_be_measured(run: Run, candidates: Sequence[Record], references: Sequence[Record]) -> list[Record]:
+    """The front and the references; all candidates where a budget must be kept by what is measured."""
+    limited = any(METRICS[b.metric].whole is not None for b in run.question.budget)
+    records = (*(candidates if limited else pareto_front(candidates)), *references)
+    return list({r.key: r for r in records if r.finished}.values())
 
 
-def print_results(
-    console: Console,
-    budgets: Sequence[Budget],
-    candidates: Sequence[Record],
-    references: Sequence[Record],
-    best: Record | None,
-    latencies: Latencies,
-) -> None:
-    """The front, and the vanilla network and the papers' settings beside it."""
-    front = pareto_front(candidates)
-    table = Table(title=f"Pareto front: {len(front)} of {len(candidates)} candidates")
-    table.add_column("network", no_wrap=True)
-    for heading in ("accuracy", "test", "GFLOPs", "MParams", "ms by layers", "ms measured"):
-        table.add_column(heading, justify="right")
-    table.add_column("within budget")
-    for record in front:
-        _row(table, "[bold]best[/bold]" if record is best else record.name or "", record, budgets, latencies)
-    table.add_section()
-    for record in sorted(references, key=lambda r: -r.flops):
-        _row(table, record.name or "", record, budgets, latencies)
-    console.print(table)
-
-
-def _row(table: Table, name: str, record: Record, budgets: Sequence[Budget], latencies: Latencies) -> None:
-    measured = latencies.get(record.key)
-    violated = broken(tuple(budgets), costs_of(record, latencies))
-    table.add_row(
-        name,
-        "failed" if record.accuracy is None or record.status == "failed" else f"{record.accuracy:.1%}",
-        "" if record.test_accuracy is None else f"{record.test_accuracy:.1%}",
-        f"{record.flops / 1e9:.3f}",
-        f"{record.params / 1e6:.2f}",
-        f"{record.latency_ms:.2f}",
-        "" if measured is None else f"{measured['latency_ms']:.2f} ± {measured['spread_ms'] / 2:.2f}",
-        "no: " + ", ".join(str(b) for b in violated) if violated else "yes",
-    )
-
-
-def _proxy(question: Question) -> dict[str, Any]:
-    return {
-        "width": question.proxy_width,
-        "resolution": question.proxy_resolution,
-        "dataset": question.dataset,
-        **asdict(question.recipe),
-    }
+def measure_whole(records: Sequence[Record], device: torch.device) -> dict[str, dict[str, tuple[float, float]]]:
+    """Whole networks, in turn, on the now idle device, in each metric whose sums only predict."""
+    found: dict[str, dict[str, tuple[float, float]]] = {r.key: {} for r in records}
+    architectures = [r.built_architecture() for r in records]
+    for name, metric in METRICS.items():
+        if metric.whole is not None and architectures:
+            for key, value in metric.whole(architectures, device).items():
+                found[key][name] = value
+    return found

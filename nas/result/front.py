@@ -1,30 +1,24 @@
 """The Pareto front: the trials that no other trial beats in every objective."""
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable
 
-from ..run.ledger import Record
-
-OBJECTIVES = ("accuracy", "flops", "latency_ms")
-DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize")
-
-
-def values(record: Record) -> tuple[float, float, float]:
-    """Accuracy up, FLOPs down, latency down, of a finished trial."""
-    if record.accuracy is None:
-        raise ValueError(f"trial {record.trial} has no accuracy: its status is {record.status}")
-    return (record.accuracy, float(record.flops), record.latency_ms)
+from ..metrics import OBJECTIVES
+from ..record import Record
 
 
 def dominates(a: Record, b: Record) -> bool:
     """Whether ``a`` is at least as good as ``b`` in every objective and better in one."""
-    (acc_a, *costs_a), (acc_b, *costs_b) = values(a), values(b)
-    no_worse = acc_a >= acc_b and all(x <= y for x, y in zip(costs_a, costs_b, strict=True))
-    return no_worse and values(a) != values(b)
+    of_a, of_b = _losses(a), _losses(b)
+    return all(x <= y for x, y in zip(of_a, of_b, strict=True)) and of_a != of_b
 
 
-def pareto_front(records: Iterable[Record]) -> Sequence[Record]:
+def pareto_front(records: Iterable[Record]) -> list[Record]:
     """The finished trials that none dominates, the most accurate first."""
-    finished = [r for r in records if r.status == "finished"]
+    finished = [r for r in records if r.finished]
     front = [r for r in finished if not any(dominates(other, r) for other in finished)]
-    return sorted(front, key=lambda r: (-values(r)[0], r.flops))
+    return sorted(front, key=_losses)
+
+
+def _losses(record: Record) -> list[float]:
+    """The objectives, turned so that less is better."""
+    return [v if way == "minimize" else -v for v, way in zip(record.objectives, OBJECTIVES.values(), strict=True)]

@@ -1,14 +1,17 @@
 """A run as one picture: accuracy over FLOPs, the front, the budget, and the papers' settings beside it."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from trainers.whole_file import write_whole
+
 from ..budget import Budget
 from ..papers.rows import Point
-from ..run.ledger import Record
+from ..record import Record
 from .front import pareto_front
 
 
@@ -27,14 +30,14 @@ def draw(
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    finished = [r for r in candidates if r.accuracy is not None and r.status == "finished"]
+    finished = [r for r in candidates if r.finished]
     axes.scatter(*_points(finished), s=22, color="#9ecae1", label="candidates")
     axes.scatter(*_points(pareto_front(finished)), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
     axes.plot(*_points(_staircase(finished)), color="#08519c", linewidth=1)
-    trained = [r for r in references if r.accuracy is not None and r.status == "finished"]
+    trained = [r for r in references if r.finished]
     axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="papers' uniform settings")
     for r in trained:
-        x, y = r.flops / 1e9, 100 * (r.accuracy or 0)
+        x, y = r.costs["flops"] / 1e9, 100 * (r.accuracy or 0)
         axes.annotate(r.name or "", (x, y), xytext=(4, 5), textcoords="offset points", fontsize=8)
     for budget in budgets:
         if budget.metric == "flops":
@@ -50,7 +53,9 @@ def draw(
         more_handles, more_labels = right.get_legend_handles_labels()
         handles, labels = handles + more_handles, labels + more_labels
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    write_whole(path, drawn.getvalue())
 
 
 def _draw_published(axes: Axes, published: Sequence[Point]) -> None:
@@ -65,13 +70,13 @@ def _draw_published(axes: Axes, published: Sequence[Point]) -> None:
 
 
 def _points(records: Sequence[Record]) -> tuple[list[float], list[float]]:
-    return [r.flops / 1e9 for r in records], [100 * (r.accuracy or 0) for r in records]
+    return [r.costs["flops"] / 1e9 for r in records], [100 * (r.accuracy or 0) for r in records]
 
 
 def _staircase(records: Sequence[Record]) -> list[Record]:
     """By FLOPs upwards, each more accurate than all before."""
     steps: list[Record] = []
-    for record in sorted(records, key=lambda r: (r.flops, -(r.accuracy or 0))):
+    for record in sorted(records, key=lambda r: (r.costs["flops"], -(r.accuracy or 0))):
         if not steps or (record.accuracy or 0) > (steps[-1].accuracy or 0):
             steps.append(record)
     return steps

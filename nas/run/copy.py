@@ -5,30 +5,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import yaml
 
 from search_spaces.checks import BadInput
+from trainers.whole_file import write_whole
 
 EVERY_S = 30.0
 LOCAL_ONLY = {"lock"}
 
 
-def checked(url: str) -> str:
-    """``url``, if files can be written there; a path is made absolute, for trials run in other folders.
-
-    Raises:
-        BadInput: they can't, or nothing that is installed speaks its protocol.
-    """
-    if "://" not in url:
-        url = str(Path(url).resolve())
+def require_writable(storage: str) -> None:
+    """BadInput where nothing can be written at ``storage``, or nothing that is installed speaks its protocol."""
     try:
-        files, path = fsspec.core.url_to_fs(url)
+        files, path = fsspec.core.url_to_fs(storage)
         probe = f"{path.rstrip('/')}/.writable"
         files.makedirs(path, exist_ok=True)
         files.pipe_file(probe, b"")
         files.rm_file(probe)
     except (OSError, ValueError, ImportError) as error:
-        raise BadInput(f"--storage {url}: can't be written: {' '.join(str(error).split())}") from None
-    return url.rstrip("/")
+        raise BadInput(f"--storage {storage}: can't be written: {' '.join(str(error).split())}") from None
+
+
+def require_own(storage: str, name: str, run_id: str | None) -> None:
+    """BadInput where ``storage`` holds another run of this name; ``run_id`` is ``None`` for one that is new."""
+    files, path = fsspec.core.url_to_fs(f"{storage}/{name}/search.yaml")
+    try:
+        there = yaml.safe_load(files.cat_file(path))
+    except FileNotFoundError:
+        return
+    except (OSError, yaml.YAMLError):
+        there = None
+    found = there.get("id") if isinstance(there, dict) else None
+    if found is None or found != run_id:
+        raise BadInput(
+            f"--storage {storage} holds another run called {name}: choose another --name or --storage, or move it away"
+        )
 
 
 class Mirror:
@@ -46,18 +57,30 @@ class Mirror:
             return
         self.last, self.problem = time.monotonic(), None
         try:
-            files, root = fsspec.core.url_to_fs(f"{self.url}/{self.run.name}")
             for path, changed in self._changed():
-                target = f"{root}/{path.relative_to(self.run).as_posix()}"
-                files.makedirs(files._parent(target), exist_ok=True)
-                files.pipe_file(target, path.read_bytes())
+                write_whole(f"{self.url}/{self.run.name}/{path.relative_to(self.run).as_posix()}", path.read_bytes())
                 self.copied[path] = changed
+            self._drop_what_went()
         except OSError as error:
             self.problem = f"{self.url}: {' '.join(str(error).split())}"
 
     def _changed(self) -> Iterator[tuple[Path, float]]:
         for path in sorted(self.run.rglob("*")):
-            if path.is_file() and path.name not in LOCAL_ONLY and path.parent.name != "checkpoints":
+            inside = path.relative_to(self.run)
+            checkpoint = any(part.startswith("checkpoints-") for part in inside.parts)
+            own = not checkpoint and path.name not in LOCAL_ONLY and not path.name.startswith(".")
+            if own and path.is_file():
                 changed = path.stat().st_mtime
                 if self.copied.get(path) != changed:
                     yield path, changed
+
+    def _drop_what_went(self) -> None:
+        """What an earlier front had is not in the copy of a later one."""
+        files, root = fsspec.core.url_to_fs(f"{self.url}/{self.run.name}/front")
+        try:
+            names = [str(name).rpartition("/")[2] for name in files.ls(root, detail=False)]
+        except FileNotFoundError:
+            return
+        for name in names:
+            if not (self.run / "front" / name).exists():
+                files.rm_file(f"{root}/{name}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.checks import BadInput
+from trainers.whole_file import sync_folder
 
 
 class TornWarning(UserWarning):
@@ -32,7 +33,7 @@ def append(path: Path, entry: Mapping[str, Any]) -> None:
     finally:
         os.close(descriptor)
     if new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -88,12 +89,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """A file's name is on disk only when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

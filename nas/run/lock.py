@@ -18,7 +18,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BadInput: another process holds it; it is named.
     """
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,17 +3,17 @@
 Each is a function ``make(seed, trials)`` that returns an Optuna sampler; ``WithinBudget`` keeps it inside the budgets.
 """
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from optuna.samplers import BaseSampler
+from search_spaces.late import Late
 
-from . import nsga2, random, tpe
-from .within_budget import ExhaustedError, WithinBudget
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
-    "tpe": tpe.make,
-    "nsga2": nsga2.make,
-    "random": random.make,
+    from optuna.samplers import BaseSampler
+
+SAMPLERS: "dict[str, Callable[[int, int], BaseSampler]]" = {
+    "tpe": Late("nas.samplers.tpe", "make"),
+    "nsga2": Late("nas.samplers.nsga2", "make"),
+    "random": Late("nas.samplers.random", "make"),
 }
-
-__all__ = ["SAMPLERS", "ExhaustedError", "WithinBudget"]

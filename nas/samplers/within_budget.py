@@ -15,10 +15,6 @@ from search_spaces import Architecture, Space
 from . import encoding
 
 
-class ExhaustedError(RuntimeError):
-    """Every architecture within the budgets has been proposed."""
-
-
 class WithinBudget(BaseSampler):
     """Every parameter set it returns is an architecture within all budgets that was not proposed before.
 
@@ -53,12 +49,10 @@ class WithinBudget(BaseSampler):
     def propose(self, proposal: Mapping[str, object]) -> Indices:
         """The proposal itself, or the draw that replaces it; it counts as taken from now on."""
         weights = encoding.weights(self.space, proposal)
-        chosen: Indices | None = tuple(int(np.argmax(w)) for w in weights)
+        chosen: Indices = tuple(int(np.argmax(w)) for w in weights)
         complete = len(proposal) == len(self.distributions)
         if not complete or chosen in self.taken or not self.feasible.keeps(np.array([chosen]))[0]:
             chosen = self.feasible.draw(weights, self.rng, self.taken)
-        if chosen is None:
-            raise ExhaustedError("every architecture within the budgets has been tried")
         self.taken.add(chosen)
         return chosen
 

@@ -1,0 +1,1 @@
+"""The only room that knows Ray: clusters, and trials on them."""

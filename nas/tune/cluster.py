@@ -2,10 +2,11 @@
 
 import logging
 import os
+import platform
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +18,50 @@ from search_spaces.checks import BadInput
 
 PACKAGES = ("nas", "search_spaces", "trainers")
 PROBE_S = 10.0
+_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # one would answer in the cluster's place
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that is running: how to log in to its dashboard, and how many trials it runs at once."""
+    """A Ray that is running: how to log in to its dashboard, and whether it was there before."""
 
     login: str
-    at_once: int
+    joined: bool
+
+    @property
+    def gpus(self) -> float:
+        """Those that it has now, in all."""
+        return float(ray.cluster_resources().get("GPU", 0))
+
+    def trials_at_once(self, resources: Mapping[str, float]) -> int:
+        """How many trials it can run at once now; ``resources`` are one trial's ``cpu`` and ``gpu``.
+
+        Raises:
+            BadInput: not even one.
+        """
+        have = ray.cluster_resources()
+        for name, amount in resources.items():
+            if amount > have.get(name.upper(), 0):
+                raise BadInput(
+                    f"a trial wants {amount:g} {name.upper()}, and Ray has {have.get(name.upper(), 0):g}: "
+                    f"lower --{name}s-per-trial or join a larger cluster"
+                )
+        return min(int(have[name.upper()] / amount + 1e-9) for name, amount in resources.items() if amount)
+
+    def is_one_machine(self) -> bool:
+        """Whether all its nodes are this machine: they reach this one's folders then."""
+        return {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]} == {platform.node()}
 
 
 @contextmanager
-def cluster(
-    address: str | None, cpus_per_trial: float, gpus_per_trial: float, allow_unauthenticated: bool = False
-) -> Iterator[Cluster]:
+def connected(address: str | None, allow_unauthenticated: bool = False) -> Iterator[Cluster]:
     """Start Ray on this machine, or join the one at ``address``; leave it at the end.
 
     A Ray that is started here has token authentication. One that is joined must have it, for whoever reaches a
     cluster without it runs code there, unless the user says otherwise.
 
     Raises:
-        BadInput: no cluster answers at ``address``, it is not authenticated, or it can't hold even one trial.
+        BadInput: it can't be started, no cluster answers at ``address``, or it is not authenticated.
     """
     if address is None or not allow_unauthenticated:
         _require_tokens(joining=address is not None)
@@ -48,7 +72,7 @@ def cluster(
         context = _start() if address is None else _join(address)
         if address is not None and not allow_unauthenticated:
             _require_locked(address, context.dashboard_url)
-        yield Cluster(_login(context.dashboard_url), _trials_at_once(cpus_per_trial, gpus_per_trial))
+        yield Cluster(_login(context.dashboard_url), address is not None)
     finally:
         ray.shutdown()
 
@@ -71,7 +95,7 @@ def _require_locked(address: str, dashboard: str | None) -> None:
     if not dashboard:
         return
     try:
-        with urllib.request.urlopen(f"http://{dashboard}/api/jobs/", timeout=PROBE_S):
+        with _WITHOUT_PROXY.open(f"http://{dashboard}/api/jobs/", timeout=PROBE_S):
             pass
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
@@ -103,21 +127,29 @@ def _make_token() -> None:
 def _login(url: str | None) -> str:
     token = _token_file()
     if token.exists():
-        token.chmod(0o600)  # an earlier Ray may have written it for all to read
+        with suppress(OSError):
+            token.chmod(0o600)  # an earlier Ray may have written it for all to read
     if not url:
         return "Ray dashboard: not running (it needs ray[default])"
     return f"Ray dashboard: http://{url}\n  log in with the token that `cat {token}` prints"
 
 
 def _start() -> ray._private.worker.BaseContext:
-    _make_token()
-    return ray.init(
-        address="local",
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        _make_token()
+        return ray.init(
+            address="local",
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise BadInput(
+            f"Ray can't start on this machine: {said}; it needs a home folder that can be written, "
+            f"and a temporary one (TMPDIR) that can be, with a short path"
+        ) from None
 
 
 def _join(address: str) -> ray._private.worker.BaseContext:
@@ -130,20 +162,3 @@ def _join(address: str) -> ray._private.worker.BaseContext:
         )
     except (ConnectionError, AuthenticationError, ValueError) as error:
         raise BadInput(f"--address {address}: can't be joined: {' '.join(str(error).split())}") from None
-
-
-def _trials_at_once(cpus_per_trial: float, gpus_per_trial: float) -> int:
-    """How many trials the cluster can run at once.
-
-    Raises:
-        ValueError: not even one.
-    """
-    have = ray.cluster_resources()
-    wanted = {"CPU": cpus_per_trial, "GPU": gpus_per_trial}
-    for resource, amount in wanted.items():
-        if amount > have.get(resource, 0):
-            raise BadInput(
-                f"a trial wants {amount:g} {resource}, and Ray has {have.get(resource, 0):g}: "
-                f"lower --{resource.lower()}s-per-trial or join a larger cluster"
-            )
-    return min(int(have[r] / amount + 1e-9) for r, amount in wanted.items() if amount)

@@ -1,6 +1,7 @@
 import pytest
 
-from nas.budget import Budget, broken, parse_budget, show
+from nas.budget import Budget, broken, parse_budget, within
+from nas.metrics import in_column, show
 
 
 @pytest.mark.parametrize(
@@ -38,4 +39,11 @@ def test_a_budget_is_an_upper_limit_that_may_be_met() -> None:
 def test_show() -> None:
     assert show("flops", 2.5e9) == "2.5 GFLOPs"
     assert show("params", 78_690) == "78.69 KParams"
-    assert show("latency_ms", 1.234) == "1.23 ms"
+    assert show("latency_ms", 1.2345) == "1.234 ms"
+    assert show("flops", 2.460118e9, 6) == "2.46012 GFLOPs"
+    assert (in_column("flops", 2.5e9), in_column("latency_ms", 54.801)) == ("2.500", "54.80")
+
+
+def test_within() -> None:
+    assert within([]) == "no budget"
+    assert within([parse_budget("2GFLOPs"), parse_budget("12MParams")]) == "2GFLOPs and 12MParams"

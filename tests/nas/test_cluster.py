@@ -114,11 +114,11 @@ def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, small: list[s
         *(locked, *small, "--trials", "6", "--epochs", "6"),
         *("--output", str(tmp_path), "--name", "run", "--storage", str(store)),
     )
-    checkpoints = store / "run" / "state" / "checkpoints"
+    checkpoints = store / "run" / "state"
     deadline = time.monotonic() + 240
-    while len(list(checkpoints.glob("*.pt"))) < 3 and time.monotonic() < deadline:
+    while len(list(checkpoints.glob("checkpoints-*/*.pt"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.2)
-    waiting = {path.stem for path in checkpoints.glob("*.pt")}
+    waiting = {path.stem for path in checkpoints.glob("checkpoints-*/*.pt")}
     assert len(waiting) == 3
     killed_at = time.time()
     kill_node(workers[0])

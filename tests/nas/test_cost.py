@@ -1,7 +1,6 @@
 """The cost table against fvcore's count of whole networks: equal to the unit."""
 
 import random
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,12 @@ import torch
 from nas.budget import broken, parse_budget
 from nas.cost.apart import measure_apart
 from nas.cost.flops import count_flops, count_params
-from nas.cost.latency import time_models
-from nas.cost.table import CostTable, build_table, measured_latency
+from nas.cost.latency import time_models, whole_latencies
+from nas.cost.table import CostTable, build_table
 from nas.feasible import Feasible, Limit
-from nas.result.front import DIRECTIONS
-from nas.samplers import SAMPLERS, WithinBudget, encoding
+from nas.metrics import directions
+from nas.samplers import SAMPLERS, encoding
+from nas.samplers.within_budget import WithinBudget
 from search_spaces import VANILLA, Space, list_spaces, load_space
 
 CPU = torch.device("cpu")
@@ -67,8 +67,8 @@ def test_proposals_recounted_by_fvcore_keep_the_budget(name: str, texts: list[st
     limits = [Limit(table.options(space, b.metric), b.limit - table.rest[b.metric]) for b in budgets]
     feasible = Feasible([len(v.options) for v in space.variables], limits)
     for sampler in SAMPLERS:
-        proposer = WithinBudget(partial(SAMPLERS[sampler], trials=8), space, feasible, 0)
-        study = optuna.create_study(directions=list(DIRECTIONS), sampler=proposer)
+        proposer = WithinBudget(lambda seed, name=sampler: SAMPLERS[name](seed, 8), space, feasible, 0)
+        study = optuna.create_study(directions=directions(), sampler=proposer)
         for _ in range(8):
             trial = study.ask(proposer.distributions)
             network = space.architecture(encoding.indices(space, trial.params)).build()
@@ -130,7 +130,7 @@ def test_latency_is_of_the_network_and_positive() -> None:
 def test_whole_networks_are_timed_by_key() -> None:
     space = load_space("mixed_resnet20")
     networks = [space.uniform(VANILLA), space.architecture([1] * len(space.variables))]
-    found = measured_latency(networks, CPU, rounds=2)
+    found = whole_latencies(networks, CPU)
     assert set(found) == {n.key for n in networks}
-    assert all(v["latency_ms"] > 0 for v in found.values())
-    assert measured_latency([], CPU) == {}
+    assert all(ms > 0 and spread >= 0 for ms, spread in found.values())
+    assert whole_latencies([], CPU) == {}

@@ -12,8 +12,10 @@ import yaml
 from PIL import Image
 
 from nas.command_line import main
-from nas.run.copy import Mirror, checked
+from nas.question import asked
+from nas.run.copy import Mirror, require_writable
 from nas.run.ledger import read_ledger
+from nas.run.run import require_new
 from trainers import checkpoint
 
 from ..disks import small_disk
@@ -22,33 +24,30 @@ ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sampler", "random"]
 
 NO_MEMORY = """
-import json, resource, sys, torch
+import resource, sys, torch
 from dataclasses import replace
-from nas.tune.trial import ProxyTrial
 from search_spaces import Architecture, Backbone
 from trainers.data.digits_on_photos import load
+from trainers.judges.base import Setting
+from trainers.judges.scratch import Scratch
 from trainers.recipe import Recipe
 
 data = load(None, 64)
 data = replace(data, validation=data.validation[:64], test=data.test[:64])
 recipe = Recipe(epochs=1, images_per_epoch=384, batch=384)
 target = Architecture(Backbone("resnet20", 10, 64))
-config = {"architecture": json.dumps(target.to_dict()), "key": target.key, "name": "0001"}
-trial = ProxyTrial.__new__(ProxyTrial)
-trial.setup(config, data, recipe, 0, {"width": 1.0, "resolution": 64}, "cpu", 1, None)
+judging = Scratch(Setting(data, recipe, 0, 1.0, 64, "cpu", 1)).begin(target.to_dict(), None)
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + int(sys.argv[1]) * 2**20,) * 2)
-result = trial.step()
-print(trial.training.micro_batches, result.get("reason"), result["epoch"], result["accuracy_by_epoch"])
+report = judging.step()
+print(report.micro_batches, report.status, report.reason, report.epoch, report.accuracy_by_epoch)
 """
 
 
 def bad(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that bad input gets."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
+    assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert ended.value.code == 2
     assert error.count("\n") == 1, error
     return error
 
@@ -75,9 +74,9 @@ def test_without_memory_it_tries_once_more_with_half_the_micro_batch(mebibytes: 
     command = [sys.executable, "-c", NO_MEMORY, str(mebibytes)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    micro_batches, *said = done.stdout.split()
-    assert int(micro_batches) == parts
-    assert ("None" not in said) is fails, done.stdout
+    micro_batches, status, *_ = done.stdout.split()
+    assert int(micro_batches) == parts  # as the ledger will say
+    assert status == ("failed" if fails else "finished"), done.stdout
 
 
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_a_run_that_had_not_begun_leaves_no_obstacle(tmp_path: Path) -> None:
     """Killed before it was written down what was asked: the name is free."""
     (tmp_path / "run" / "state").mkdir(parents=True)
     (tmp_path / "run" / "state" / "lock").touch()
-    assert main([*SMALL, "--dry-run", "--output", str(tmp_path), "--name", "run"]) == 0
+    require_new(asked({"output": tmp_path, "name": "run"}))
 
 
 def test_a_storage_that_can_not_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,21 +209,24 @@ def test_a_storage_that_can_not_be_written_is_one_line(tmp_path: Path, capsys: p
 
 def test_a_copy_has_all_but_the_lock_and_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "checkpoints" / "run"  # a folder above may well have that name
-    (run / "state" / "checkpoints").mkdir(parents=True)
-    for name in ("trials.jsonl", "state/lock", "state/costs.json", "state/checkpoints/a.pt"):
+    for name in ("trials.jsonl", "state/lock", "state/costs.json", "state/checkpoints-1/a.pt", "front/1.yaml"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
     monkeypatch.chdir(tmp_path)
-    store = checked("store")
+    store = asked({"storage": "store"}).storage
     assert store == str(tmp_path / "store")  # trials run in other folders
+    require_writable(store)
     mirror = Mirror(run, store)
     mirror.sync()
     copied = {p.relative_to(tmp_path / "store" / "run").as_posix() for p in (tmp_path / "store").rglob("*.*")}
-    assert copied == {"trials.jsonl", "state/costs.json"}
+    assert copied == {"trials.jsonl", "state/costs.json", "front/1.yaml"}
     (run / "trials.jsonl").write_text("more")
+    (run / "front" / "1.yaml").rename(run / "front" / "2.yaml")
     mirror.sync()  # not again so soon
     assert (tmp_path / "store" / "run" / "trials.jsonl").read_text() == "trials.jsonl"
     mirror.sync(now=True)
     assert (tmp_path / "store" / "run" / "trials.jsonl").read_text() == "more"
+    assert [p.name for p in (tmp_path / "store" / "run" / "front").iterdir()] == ["2.yaml"]
     assert mirror.problem is None
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.feasible import Feasible, Limit
+import nas.feasible
+from nas.feasible import ExhaustedError, Feasible, Limit
 
 
 def small(seed: int, variables: int = 5, options: int = 4, metrics: int = 1) -> list[list[np.ndarray]]:
@@ -58,7 +59,28 @@ def test_when_all_are_taken_there_is_none() -> None:
         assert drawn is not None
         taken.add(drawn)
     assert taken == within
-    assert feasible.draw(feasible.uniform, rng, taken) is None
+    with pytest.raises(ExhaustedError, match="every architecture within the budgets has been tried"):
+        feasible.draw(feasible.uniform, rng, taken)
+
+
+def test_the_last_of_very_many_are_found() -> None:
+    """More are taken than a list would hold; what is left is at no particular place in it."""
+    rows = list(itertools.product(range(30), repeat=3))
+    feasible, rng, left = Feasible([30] * 3, []), np.random.default_rng(0), {rows[100], rows[-1], rows[-700]}
+    taken = set(rows) - left
+    for _ in range(3):
+        taken.add(feasible.draw(feasible.uniform, rng, taken))
+    assert taken == set(rows)
+    with pytest.raises(ExhaustedError, match="every architecture"):
+        feasible.draw(feasible.uniform, rng, taken)
+
+
+def test_a_search_that_was_given_up_is_not_called_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nas.feasible, "NODES", 100)
+    rows = set(itertools.product(range(30), repeat=3))
+    feasible, rng = Feasible([30] * 3, []), np.random.default_rng(0)
+    with pytest.raises(ExhaustedError, match="was found, though there may be some"):
+        feasible.draw(feasible.uniform, rng, rows - {(29, 29, 29)})
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
@@ -98,6 +120,6 @@ def test_the_size_is_counted() -> None:
 def test_without_a_budget_everything_is_feasible() -> None:
     feasible = Feasible([3, 2], [])
     rng, taken = np.random.default_rng(0), set()
-    while (drawn := feasible.draw(feasible.uniform, rng, taken)) is not None:
-        taken.add(drawn)
+    for _ in range(6):
+        taken.add(feasible.draw(feasible.uniform, rng, taken))
     assert taken == set(itertools.product(range(3), range(2)))

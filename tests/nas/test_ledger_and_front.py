@@ -1,5 +1,6 @@
 """The ledger and its lock against crashes, damage, a full disk and a second writer; the front."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from nas.record import Record, record_from
 from nas.result.front import dominates, pareto_front
 from nas.run.journal import TornWarning
-from nas.run.ledger import Ledger, Record, read_ledger
+from nas.run.ledger import Ledger, read_ledger
 from nas.run.lock import locked
 from search_spaces import Architecture, load_space
 from search_spaces.checks import BadInput
+from trainers.report import Status
 
 from ..disks import small_disk
 
@@ -26,7 +29,15 @@ def some_architecture() -> Architecture:
 
 def record(name: str, accuracy: float | None, flops: int, latency_ms: float, status: str = "finished") -> Record:
     architecture = some_architecture()
-    return Record(name, architecture.key, status, architecture.to_dict(), flops, 10, latency_ms, accuracy, name=name)
+    return Record(
+        name=name,
+        key=architecture.key,
+        status=Status(status),
+        architecture=architecture.to_dict(),
+        costs={"flops": flops, "params": 10, "latency_ms": latency_ms},
+        accuracy=accuracy,
+        seed=0,
+    )
 
 
 def test_a_ledger_reads_back_what_was_appended(tmp_path: Path) -> None:
@@ -40,6 +51,30 @@ def test_a_ledger_reads_back_what_was_appended(tmp_path: Path) -> None:
     assert read_ledger(ledger.path) == ledger.records == written
     assert len(ledger.path.read_text().splitlines()) == 2
     assert read_ledger(ledger.path)[0].built_architecture().key == written[0].key
+
+
+def test_a_ledger_of_the_first_format_is_read() -> None:
+    """A line as it was written before ledgers had a format number."""
+    line = (
+        '{"trial": "ab12", "key": "k", "status": "finished", "architecture": {}, "flops": 100, "params": 10, '
+        '"latency_ms": 1.5, "accuracy": 0.5, "test_accuracy": 0.4, "accuracy_by_epoch": [0.1, 0.5], '
+        '"loss_by_epoch": [2.0, 1.0], "starts": [1.0], "substituted": [], "seed": 3, "name": "0007"}'
+    )
+    found = record_from(json.loads(line))
+    assert found.costs == {"flops": 100, "params": 10, "latency_ms": 1.5}
+    assert (found.name, found.status, found.epoch, found.seed) == ("0007", Status.FINISHED, 2, 3)
+
+
+def test_a_ledger_of_a_later_format_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    path.write_text('{"format": 3, "name": "a"}\n')
+    with pytest.raises(BadInput, match=r"line 1: .* its format is 3, this version reads 1 to 2$"):
+        read_ledger(path)
+
+
+def test_a_status_says_whether_it_is_final() -> None:
+    assert [s for s in Status if not s.is_final] == [Status.RUNNING]
+    assert json.loads(json.dumps({"status": Status.STOPPED})) == {"status": "stopped"}
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
@@ -121,7 +156,9 @@ def test_the_front_is_what_nothing_dominates() -> None:
     beaten = record("beaten", 0.8, 100, 2.0)
     twin = record("twin", 0.9, 100, 2.0)
     failed = record("failed", None, 1, 0.1, "failed")
-    assert [r.name for r in pareto_front([slim, beaten, failed, fast, good, twin])] == ["good", "twin", "fast", "slim"]
+    stopped = record("stopped", 0.99, 1, 0.1, "stopped")  # it had not ended: what it scored is no score
+    front = pareto_front([slim, beaten, failed, stopped, fast, good, twin])
+    assert [r.name for r in front] == ["good", "twin", "fast", "slim"]
     assert dominates(good, beaten)
     assert not dominates(good, twin)
     assert not dominates(good, fast)

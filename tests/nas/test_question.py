@@ -1,39 +1,161 @@
-import os
+"""What is asked: every option is stored, settable on resume, or refused there; a question survives its document."""
+
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nas.question import check_run, create_run, resolve_device
+from nas.command_line import main
+from nas.preparation import placed
+from nas.question import Question, asked, changed, from_document, options, to_document
+from search_spaces.checks import BadInput
+from trainers.recipe import Recipe
 
-NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+EXAMPLES = {
+    "space": "compconv_c0",
+    "budget": ["1GFLOPs", "2ms"],
+    "judge": "scratch",
+    "dataset": "cifar10",
+    "data_root": "data",
+    "epochs": 3,
+    "proxy_width": 0.5,
+    "proxy_resolution": 32,
+    "seed": 7,
+    "no_references": True,
+    "trials": 5,
+    "sampler": "random",
+    "stop": "none",
+    "device": "cuda",
+    "cpus_per_trial": 2.0,
+    "gpus_per_trial": 0.5,
+    "address": "auto",
+    "allow_unauthenticated": True,
+    "storage": "shared",
+    "output": "elsewhere",
+    "name": "mine",
+}
 
 
-@NO_GPU
-def test_without_a_gpu_auto_is_the_cpu() -> None:
-    assert resolve_device("auto", None, None) == ("cpu", 0.0)
-    assert resolve_device("auto", 0.5, "auto") == ("cuda", 0.5)  # the cluster's business
+def test_every_option_has_an_example_here() -> None:
+    assert list(EXAMPLES) == list(options())
 
 
-@NO_GPU
-@pytest.mark.parametrize(("device", "gpus"), [("auto", 1.0), ("cuda", None), ("cpu", 1.0)])
-def test_a_gpu_that_is_not_there_is_refused(device: str, gpus: float | None) -> None:
-    with pytest.raises(ValueError, match=r"no GPU|goes with --device cuda"):
-        resolve_device(device, gpus, None)
+@pytest.mark.parametrize("name", options())
+def test_every_option_is_stored_or_settable_on_resume_or_refused_there(name: str) -> None:
+    """An option that is none of these would be forgotten by ``--resume`` without a word."""
+    field, option = options()[name]
+    before = asked({"trials": 3})
+    question = asked({"trials": 3, name: EXAMPLES[name]})
+    stored = from_document(to_document(question), Path("results/run"))
+    is_stored = getattr(stored, field.name) == getattr(question, field.name)
+    try:
+        settable = getattr(changed(before, {name: EXAMPLES[name]}), field.name) == getattr(question, field.name)
+        refused = False
+    except BadInput as error:
+        settable, refused = False, str(error).startswith("--resume: --")
+    assert is_stored == option.stored == (field.name in to_document(question))
+    assert is_stored or settable or refused
+    assert refused == bool(option.fixed)
 
 
-def test_a_run_is_made_once(tmp_path: Path) -> None:
-    create_run(tmp_path / "results" / "mine")
-    check_run(tmp_path / "results" / "mine")  # killed before it was written down what was asked: the name is free
-    (tmp_path / "results" / "mine" / "search.yaml").touch()
-    with pytest.raises(ValueError, match=r"exists: go on with it by --resume .* or choose"):
-        check_run(tmp_path / "results" / "mine")
+def test_a_question_survives_its_document() -> None:
+    question = replace(asked({**EXAMPLES, "address": None, "allow_unauthenticated": False}), planned=4)
+    document = yaml.safe_load(yaml.safe_dump(to_document(question)))
+    again = from_document(document, Path("elsewhere/mine"))
+    assert again == question
+    assert {f.name for f in fields(Question)} - set(document) == {"address", "allow_unauthenticated", "output", "name"}
 
 
-def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="can't be written"):
-        check_run(tmp_path / "file" / "mine")
-    if os.geteuid() == 0:
-        with pytest.raises(ValueError, match="can't be written"):
-            create_run(Path("/proc/results/mine"))
+def test_python_asks_as_the_command_line_does() -> None:
+    assert asked({"recipe": Recipe(epochs=3)}) == asked({"epochs": 3})
+    assert asked({"references": False}) == asked({"no_references": True})
+    assert asked({"budget": "1GFLOPs"}) == asked({"budget": ["1GFLOPs"]})
+    with pytest.raises(BadInput, match="unknown option 'epoch': did you mean 'epochs'"):
+        asked({"epoch": 3})
+
+
+def test_paths_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hold in other folders and on other days, and ``~`` is the home folder, not a folder called so."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    paths = {"data_root": "~/d", "storage": "~/s", "output": "~/o", "space": "~/mine.yaml"}
+    question, home = asked(paths), tmp_path / "home"
+    assert (question.data_root, question.output) == (home / "d", home / "o")
+    assert (question.storage, question.space) == (str(home / "s"), str(home / "mine.yaml"))
+    assert asked({"data_root": "d"}).data_root == tmp_path / "d"
+    assert asked({"storage": "s3://bucket/x/"}).storage == "s3://bucket/x"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "memory::x", "file:///tmp/x::y", "a\nb", "a\x1b[31m"])
+def test_a_name_is_a_folder_name_and_nothing_else(name: str) -> None:
+    with pytest.raises(BadInput, match="--name must be a plain folder name") as error:
+        asked({"name": name})
+    assert "\n" not in str(error.value)
+
+
+@given(st.text(min_size=1, max_size=12))
+def test_any_name_is_taken_or_refused_in_one_line(name: str) -> None:
+    try:
+        question = asked({"name": name})
+    except BadInput as error:
+        said = str(error)
+    else:
+        said = ""
+        assert question.folder.parent == Path("results")
+        assert "::" not in name
+    assert said.isprintable()
+
+
+def test_the_device_is_this_machines_unless_a_cluster_is_joined() -> None:
+    """One with GPUs trains on them by default, whatever the head has; one without does not."""
+    on_gpus = placed(asked({}), gpus=4.0)
+    assert (on_gpus.device, on_gpus.gpus_per_trial, on_gpus.trials) == ("cuda", 0.25, 200)
+    on_cpus = placed(asked({}), gpus=0.0)
+    assert (on_cpus.device, on_cpus.gpus_per_trial, on_cpus.trials) == ("cpu", 0.0, 20)
+    assert placed(asked({"gpus_per_trial": 0.0}), gpus=4.0).device == "cpu"
+    assert placed(asked({"device": "cpu", "trials": 3}), gpus=4.0).trials == 3
+    assert placed(asked({"gpus_per_trial": 1.0}), gpus=4.0).gpus_per_trial == 1.0
+
+
+@pytest.mark.parametrize("written", [{"gpus_per_trial": 1.0}, {"device": "cuda"}, {"device": "cuda", "trials": 3}])
+def test_a_gpu_that_is_not_there_is_refused(written: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="the cluster has no GPU; use --device cpu, or leave it out"):
+        placed(asked(written), gpus=0.0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BadInput, match="this machine has no GPU that torch can use"):
+        placed(asked(written), gpus=None)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ({"device": "cpu", "gpus_per_trial": 1.0}, "goes with --device cuda, got --device cpu"),
+        ({"device": "cuda", "gpus_per_trial": 0.0}, "needs --gpus-per-trial above 0, got 0"),
+        ({"gpus_per_trial": -1.0}, "must be at least 0, got -1"),
+        ({"gpus_per_trial": float("nan")}, "must be at least 0, got nan"),
+        ({"cpus_per_trial": float("nan")}, "must be above 0, got nan"),
+        ({"stop": "frnt"}, "unknown stopping rule 'frnt'"),
+        ({"judge": "scatch"}, "unknown judge 'scatch': did you mean 'scratch'"),
+    ],
+)
+def test_what_can_not_be_is_refused(written: dict, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        asked(written)
+
+
+def test_trials_can_only_grow() -> None:
+    before = asked({"trials": 3})
+    assert changed(before, {"trials": 4}).trials == 4
+    with pytest.raises(BadInput, match="can only grow, from 3; got 2"):
+        changed(before, {"trials": 2})
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in said for name in options())
+    assert max(map(len, said.splitlines())) <= 90

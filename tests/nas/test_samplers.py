@@ -1,14 +1,13 @@
 """The contract of every sampler: inside the budget, nothing twice, the same seed the same proposals, learning."""
 
-from functools import partial
-
 import numpy as np
 import optuna
 import pytest
 
-from nas.feasible import Feasible, Limit
-from nas.result.front import DIRECTIONS
-from nas.samplers import SAMPLERS, ExhaustedError, WithinBudget, encoding
+from nas.feasible import ExhaustedError, Feasible, Limit
+from nas.metrics import directions
+from nas.samplers import SAMPLERS, encoding
+from nas.samplers.within_budget import WithinBudget
 from search_spaces import Space, list_spaces, load_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -33,8 +32,8 @@ def limit(space: Space, share: float) -> Limit:
 def proposals(space: Space, name: str, budget: Limit, count: int, seed: int = 0) -> list[tuple[int, ...]]:
     """Ask and tell with an accuracy that rises with cost, so that the budget is where the search wants to go."""
     feasible = Feasible([len(v.options) for v in space.variables], [budget])
-    sampler = WithinBudget(partial(SAMPLERS[name], trials=count), space, feasible, seed)
-    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    sampler = WithinBudget(lambda seed: SAMPLERS[name](seed, count), space, feasible, seed)
+    study = optuna.create_study(directions=directions(), sampler=sampler)
     found = []
     for _ in range(count):
         trial = study.ask(sampler.distributions)
@@ -82,8 +81,8 @@ def test_parameters_tell_all_options_apart(name: str) -> None:
 def test_an_exhausted_space_says_so(name: str) -> None:
     space = load_space("compconv_c0")
     feasible = Feasible([len(v.options) for v in space.variables], [])
-    sampler = WithinBudget(partial(SAMPLERS[name], trials=10), space, feasible, 0)
-    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    sampler = WithinBudget(lambda seed: SAMPLERS[name](seed, 10), space, feasible, 0)
+    study = optuna.create_study(directions=directions(), sampler=sampler)
     for _ in range(space.size):
         study.tell(study.ask(sampler.distributions), [0.5, 1, 1])
     with pytest.raises(ExhaustedError, match="every architecture"):
@@ -93,7 +92,7 @@ def test_an_exhausted_space_says_so(name: str) -> None:
 def test_a_proposal_within_the_budget_is_kept_and_one_outside_is_changed_little(space: Space) -> None:
     budget = limit(space, 0.4)
     feasible = Feasible([len(v.options) for v in space.variables], [budget])
-    sampler = WithinBudget(partial(SAMPLERS["random"], trials=10), space, feasible, 0)
+    sampler = WithinBudget(lambda seed: SAMPLERS["random"](seed, 10), space, feasible, 0)
     cheap = tuple(int(c.argmin()) for c in budget.costs)
     assert sampler.propose(encoding.params(space, cheap, {})) == cheap
     dear = tuple(int(c.argmax()) for c in budget.costs)

@@ -5,35 +5,34 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import ray
 import torch
 from ray.tune.experiment import Trial
-from rich.console import Console
 
 from nas.budget import parse_budget
-from nas.cost.table import CostTable, build_table
-from nas.question import Question, create_run
-from nas.run.ledger import Record, read_ledger
-from nas.searching import Outcome, connected, feasible_set, proposer_of, search, time_in_training
-from nas.tune.watch import slim
+from nas.candidates import Candidates
+from nas.cost.table import CostTable, build_table, table_to_document
+from nas.preparation import Prepared, feasible_set
+from nas.question import Question
+from nas.run import Run
+from nas.searching import Outcome, Search
+from nas.tune.cluster import connected
+from nas.tune.tuner import slim
+from nas.watch import Watch
 from search_spaces import Space, load_space
-from trainers.data import ImageData
+from search_spaces.checks import BadInput
+from trainers.data.base import ImageData
 from trainers.data.digits_on_photos import load
+from trainers.judges import JUDGES
+from trainers.judges.base import Judging, Setting
 from trainers.recipe import Recipe
-
-
-def test_time_in_training_counts_a_trial_once() -> None:
-    """Two at a time for ten seconds, of which 9 and 6 in training; one of them stands in both ledgers."""
-    shared = {"key": "k", "status": "finished", "architecture": {}, "flops": 1, "params": 1, "latency_ms": 1.0}
-    both = Record("a", **shared, started=100.0, ended=110.0, train_s=9.0)
-    other = Record("b", **shared, started=102.0, ended=109.0, train_s=6.0)
-    assert time_in_training([both, other, both], at_once=2) == pytest.approx(0.75)
-    assert time_in_training([], at_once=2) is None
+from trainers.report import Status
 
 
 def test_tune_keeps_little_of_a_trial_that_has_ended() -> None:
@@ -65,122 +64,156 @@ def data() -> ImageData:
     return replace(data, validation=data.validation[:128], test=data.test[:128])
 
 
-def question(space: Space, output: Path, **changes: object) -> Question:
-    asked = Question(
-        space=space,
-        budgets=(parse_budget("39MFLOPs"),),
-        trials=3,
-        sampler="random",
-        recipe=Recipe(epochs=2, images_per_epoch=64),
-        output=output,
-        name="run",
-        references=False,
-    )
-    return replace(asked, **changes)
+@dataclass
+class Answering:
+    """A search of the small space: its costs and data are there already."""
+
+    space: Space
+    table: CostTable
+    data: ImageData
+    output: Path
+
+    def __call__(self, name: str = "run", **changes: object) -> Outcome:
+        asked = Question(
+            budget=(parse_budget("39MFLOPs"),),
+            trials=3,
+            sampler="random",
+            recipe=Recipe(epochs=2, images_per_epoch=64),
+            output=self.output,
+            name=name,
+            references=False,
+            device="cpu",
+            gpus_per_trial=0.0,
+        )
+        question = replace(asked, **changes)
+        ready = Prepared(question, self.space, self.data, self.table, feasible_set(self.space, self.table, question))
+        about = {"backbone": {}, "data": self.data.fingerprint()}
+        state = {"space": {}, "costs": table_to_document(self.table)}
+        with connected(None) as cluster, Run.create(question, about, state) as run:
+            candidates = Candidates(run, self.space, self.table, ready.feasible)
+            return Search(run, ready, candidates, cluster, Watch()).run_it()
 
 
-def answer(asked: Question, table: CostTable, data: ImageData) -> Outcome:
-    if not asked.resumed:
-        create_run(asked.run)
-    proposer = proposer_of(asked, table, feasible_set(asked, table))
-    with connected(asked) as cluster:
-        return search(asked, proposer, data, cluster.at_once, Console(quiet=True))
+@pytest.fixture
+def answer(space: Space, table: CostTable, data: ImageData, tmp_path: Path) -> Answering:
+    return Answering(space, table, data, tmp_path)
 
 
-def test_one_seed_one_answer_and_nothing_is_left_of_tune(
-    space: Space, table: CostTable, data: ImageData, tmp_path: Path
-) -> None:
-    asked = question(space, tmp_path)
-    outcome = answer(asked, table, data)
-    again = answer(replace(asked, name="again"), table, data)
+def test_one_seed_one_answer_and_nothing_is_left_of_tune(answer: Answering) -> None:
+    outcome, again = answer(), answer("again")
     assert sorted((r.key, r.accuracy, r.test_accuracy) for r in outcome.candidates) == sorted(
         (r.key, r.accuracy, r.test_accuracy) for r in again.candidates
     )
     assert len(outcome.candidates) == 3
     assert not outcome.interrupted
-    assert sorted(p.name for p in asked.run.iterdir()) == ["state", "trials.jsonl"]
-    assert [p.name for p in asked.state.iterdir()] == ["proposals.jsonl"]  # no checkpoint is left
-    for r in read_ledger(asked.run / "trials.jsonl"):
-        assert r.flops <= 39e6
-        assert r.flops == table.total(r.built_architecture())["flops"]
-        assert len(r.accuracy_by_epoch) == len(r.loss_by_epoch) == 2
-        assert 0 < r.train_s <= r.ended - r.started + 0.1
+    assert 0 < outcome.in_training <= 1
+    run = outcome.run
+    left = {p.name for p in run.folder.iterdir()}
+    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
+    # no checkpoint is left, and no half-written file
+    assert {p.name for p in run.state.iterdir()} == {
+        "costs.json",
+        "lock",
+        "measured.json",
+        "proposals.jsonl",
+        "space.yaml",
+    }
+    for r in run.candidates:
+        assert r.costs["flops"] <= 39e6
+        assert r.costs == answer.table.total(r.built_architecture())
+        assert len(r.accuracy_by_epoch) == len(r.loss_by_epoch) == r.epoch == 2
+        assert 0 < r.step_s < r.train_s <= r.ended - r.started + 0.1
+        assert r.micro_batches == 1
     assert not ray.is_initialized()
     assert (Path.home() / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.slow
-def test_references_are_trained_and_are_candidates_where_they_qualify(
-    space: Space, table: CostTable, data: ImageData, tmp_path: Path
-) -> None:
-    asked = question(space, tmp_path, trials=1, recipe=Recipe(epochs=1, images_per_epoch=32), references=True)
-    outcome = answer(asked, table, data)
+def test_references_are_trained_and_are_candidates_where_they_qualify(answer: Answering) -> None:
+    outcome = answer(trials=1, recipe=Recipe(epochs=1, images_per_epoch=32), references=True)
     names = {r.name for r in outcome.references}
     assert {"vanilla", "SPConv α=1/2 g=2", "CompConv C0=512"} <= names
     assert len({r.key for r in outcome.references}) == len(names)
-    assert max(r.flops for r in outcome.references) > 39e6  # vanilla is above the budget
-    also = {r.key for r in outcome.references if r.flops <= 39e6}
+    assert max(r.costs["flops"] for r in outcome.references) > 39e6  # vanilla is above the budget
+    also = {r.key for r in outcome.references if r.costs["flops"] <= 39e6}
     assert also  # a setting of the papers that is within the budget is a candidate too, trained once
-    keys = [r.key for r in read_ledger(asked.run / "trials.jsonl")]
+    keys = [r.key for r in outcome.run.candidates]
     assert len(keys) == len(set(keys)) == len(also) + 1
     assert also < set(keys)
 
 
-def test_trials_that_diverge_are_recorded_and_the_search_goes_on(
-    space: Space, table: CostTable, data: ImageData, tmp_path: Path
-) -> None:
-    asked = question(space, tmp_path, recipe=Recipe(epochs=2, images_per_epoch=64, peak_lr=1e30))
-    outcome = answer(asked, table, data)
-    assert [r.status for r in outcome.candidates] == ["failed"] * 3
+def test_trials_that_diverge_are_recorded_and_the_search_goes_on(answer: Answering) -> None:
+    outcome = answer(recipe=Recipe(epochs=2, images_per_epoch=64, peak_lr=1e30))
+    assert [r.status for r in outcome.candidates] == [Status.FAILED] * 3
     assert all("the training loss of epoch" in r.reason for r in outcome.candidates)
-    assert len(read_ledger(asked.run / "trials.jsonl")) == 3
+    assert len(outcome.run.candidates) == 3
+    assert (outcome.best, outcome.front) == (None, [])
 
 
 @pytest.mark.slow
-def test_trials_that_break_are_recorded_with_their_traceback(
-    space: Space, table: CostTable, data: ImageData, tmp_path: Path
-) -> None:
-    broken = replace(data, mean=(0.0, 0.0))  # two channels' means for three channels
-    outcome = answer(question(space, tmp_path, trials=1), table, broken)
-    (record,) = outcome.candidates
-    assert record.status == "failed"
+def test_a_failure_that_hits_all_trials_alike_stops_the_search(answer: Answering) -> None:
+    """Each few are recorded with their reason; not a hundred."""
+    with pytest.raises(BadInput, match=r"the first 4 trials all failed, the last by: the training loss of epoch"):
+        answer(trials=100, recipe=Recipe(epochs=2, images_per_epoch=64, peak_lr=1e30))
+    assert 4 <= len(Run.read(answer.output / "run").candidates) <= 6
+
+
+@dataclass(frozen=True)
+class NeverBegins:
+    """A judge that can't be begun anywhere, as where a package is missing on the nodes."""
+
+    setting: Setting
+
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> Judging:
+        raise ModuleNotFoundError("No module named 'something'")
+
+
+@pytest.mark.slow
+def test_processes_that_all_die_alike_stop_the_search(answer: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after ten restarts of each trial; nothing is recorded, so that all can be tried again."""
+    monkeypatch.setitem(JUDGES, "never", NeverBegins)
+    with pytest.raises(BadInput, match=r"died 4 times in a row without a report: .*No module named 'something'"):
+        answer(trials=50, judge="never")
+    assert Run.read(answer.output / "run").candidates == []
+
+
+@pytest.mark.slow
+def test_trials_that_break_are_recorded_with_their_traceback(answer: Answering) -> None:
+    broken = replace(answer.data, mean=(0.0, 0.0))  # two channels' means for three channels
+    (record,) = replace(answer, data=broken)(trials=1).candidates
+    assert record.status is Status.FAILED
     assert "Error" in record.reason
     assert "in normalise" in record.traceback  # where it happened
     assert "\x1b" not in record.traceback
 
 
 @pytest.mark.slow
-def test_a_killed_trial_goes_on_from_its_checkpoint(
-    space: Space, table: CostTable, data: ImageData, tmp_path: Path
-) -> None:
+def test_a_killed_trial_goes_on_from_its_checkpoint(answer: Answering) -> None:
     """SIGKILL of a trial's own process after its first checkpoint."""
-    asked = question(space, tmp_path, trials=2, recipe=Recipe(epochs=6, images_per_epoch=512))
+    recipe = Recipe(epochs=6, images_per_epoch=512)
     with ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(kill_a_trial, asked.state / "checkpoints")
-        outcome = answer(asked, table, data)
+        killed = pool.submit(kill_a_trial, answer.output / "run" / "state")
+        outcome = answer(trials=2, recipe=recipe)
     assert killed.result() is None
-    assert [r.status for r in outcome.candidates] == ["finished"] * 2
+    assert [r.status for r in outcome.candidates] == [Status.FINISHED] * 2
     assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
     assert max(len(r.starts) for r in outcome.candidates) > 1  # gone on with, not begun again
-    undisturbed = answer(replace(asked, name="undisturbed"), table, data)
+    undisturbed = answer("undisturbed", trials=2, recipe=recipe)
     assert {r.key: r.accuracy for r in outcome.candidates} == {r.key: r.accuracy for r in undisturbed.candidates}
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_thirty_killed_processes_end_in_a_complete_search(
-    space: Space, table: CostTable, data: ImageData, tmp_path: Path
-) -> None:
+def test_thirty_killed_processes_end_in_a_complete_search(answer: Answering) -> None:
     """A trial process is killed every few seconds, 30 times."""
-    asked = question(space, tmp_path, trials=24, recipe=Recipe(epochs=6, images_per_epoch=1024))
     kills: list[int] = []
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(keep_killing, kills, 30)
-        outcome = answer(asked, table, data)
+        outcome = answer(trials=24, recipe=Recipe(epochs=6, images_per_epoch=1024))
         kills.append(-1)  # the search has ended
         done.result()
     assert len(kills) - 1 == 30
-    assert [r.status for r in outcome.candidates] == ["finished"] * 24
+    assert [r.status for r in outcome.candidates] == [Status.FINISHED] * 24
     assert len({r.key for r in outcome.candidates}) == 24
     assert all(len(r.accuracy_by_epoch) == 6 for r in outcome.candidates)
     resumptions = sum(
@@ -201,7 +234,7 @@ def keep_killing(kills: list[int], times: int) -> None:
 def kill_a_trial(folder: Path) -> None:
     """End one trial process of this search, by its id, once both trials have a checkpoint."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and len(list(folder.glob("*.pt"))) < 2:
+    while time.monotonic() < deadline and len(list(folder.glob("checkpoints-*/*.pt"))) < 2:
         time.sleep(0.2)
     pid = trial_process()
     assert pid is not None

@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from trainers.data import DATASETS, ImageData
-from trainers.data.base import random_mirror, random_shift, resized
+from trainers.data import DATASETS
+from trainers.data.base import ImageData, random_mirror, random_shift, resized
 from trainers.data.digits_on_photos import _sources
 
 PHOTO = load_sample_images().images[0]

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from search_spaces import Architecture, Backbone
-from trainers.data import ImageData
+from search_spaces.backbones import BACKBONES
+from trainers.data.base import ImageData
 from trainers.data.digits_on_photos import load
 from trainers.loop import train_epoch
 from trainers.proxy import DivergedError, ProxyTraining
-from trainers.recipe import Recipe, full_recipe
+from trainers.recipe import OF_BACKBONE, Recipe, full_recipe
 
 QUICK = Recipe(epochs=2, images_per_epoch=128, batch=32)
 
@@ -102,8 +103,19 @@ def test_impossible_recipes_are_refused(wrong: dict) -> None:
 
 
 def test_full_recipes_are_the_papers() -> None:
-    assert full_recipe(224).epochs == 90
-    assert full_recipe(32).batch == 128
+    of_imagenet = full_recipe("resnet50", 224, ["spconv", "vanilla"], None)
+    assert (of_imagenet.epochs, of_imagenet.dataset) == (90, "imagefolder")
+    assert full_recipe("resnet50", 224, ["compconv", "vanilla"], None).epochs == 100
+    assert full_recipe("resnet20", 32, ["spconv", "ghost"], None).weight_decay == 1e-4  # of that network, in SPConv
+
+
+def test_a_recipe_belongs_to_the_backbone_and_the_data_not_to_the_size() -> None:
+    """ResNet-18 on small images is trained as ResNet-18 is; the data that was searched on is what it is trained on."""
+    small = full_recipe("resnet18", 64, ["spconv"], None)
+    assert (small.epochs, small.augmentation[0]) == (90, "random_resized_crop 64")
+    other = full_recipe("resnet20", 48, ["spconv"], "cifar100")
+    assert (other.dataset, other.augmentation[0]) == ("cifar100", "random_crop 48 padding 4")
+    assert set(OF_BACKBONE) == set(BACKBONES)
 
 
 @pytest.mark.gpu

@@ -1,29 +1,22 @@
-"""Data sets by name. One file each; a new one is a file plus a line here."""
+"""Data sets by name. One file each; a new one is a file plus a line here.
 
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
+Each is a function ``(data_root, resolution) -> ImageData``; torchvision and sklearn are imported when one is loaded.
+"""
 
-from .base import ImageData, Split
+from typing import TYPE_CHECKING
 
-Load = Callable[[Path | None, int], ImageData]
+from search_spaces.late import Late
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
-def _late(module: str, function: str = "load") -> Load:
-    """Imports its module when it is called: torchvision and sklearn are two seconds, 200 MiB, and often not needed."""
+    from .base import ImageData
 
-    def load(data_root: Path | None, resolution: int) -> ImageData:
-        found: Load = getattr(import_module(f"{__name__}.{module}"), function)
-        return found(data_root, resolution)
-
-    return load
-
-
-DATASETS: dict[str, Load] = {
-    "digits_on_photos": _late("digits_on_photos"),
-    "cifar10": _late("cifar", "load10"),
-    "cifar100": _late("cifar", "load100"),
-    "imagefolder": _late("imagefolder"),
+DATASETS: "dict[str, Callable[[Path | None, int], ImageData]]" = {
+    "digits_on_photos": Late("trainers.data.digits_on_photos", "load"),
+    "cifar10": Late("trainers.data.cifar", "load10"),
+    "cifar100": Late("trainers.data.cifar", "load100"),
+    "imagefolder": Late("trainers.data.imagefolder", "load"),
 }
-
-__all__ = ["DATASETS", "ImageData", "Split"]
+STAND_INS = ("digits_on_photos",)  # for quick proxies: nobody deploys a network that was trained on it

@@ -1,6 +1,9 @@
 """Image data in memory: uint8 on the device that trains, augmented there in batches."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +31,8 @@ class Split:
 class ImageData:
     """A data set: what is trained on, what trials are scored on, and what the search never sees.
 
-    ``mean`` and ``std`` are the training images', per channel, of values in [0, 1].
+    ``mean`` and ``std`` are the training images', per channel, of values in [0, 1]; ``digest`` is a hash of what it was
+    made from, before any arithmetic that machines round differently.
     """
 
     name: str
@@ -38,6 +42,13 @@ class ImageData:
     test: Split
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    digest: str
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this data from other data of the same name, in plain values."""
+        counts = {part: len(getattr(self, part)) for part in ("train", "validation", "test")}
+        rounded = {name: [round(v, 3) for v in getattr(self, name)] for name in ("mean", "std")}
+        return {"classes": self.classes, **counts, **rounded, "digest": self.digest}
 
     def to(self, device: torch.device) -> "ImageData":
         splits = {key: getattr(self, key).to(device) for key in ("train", "validation", "test")}
@@ -95,3 +106,11 @@ def held_out(split: Split, count: int) -> tuple[Split, Split]:
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     rest, part = order[count:], order[:count]
     return Split(split.images[rest], split.labels[rest]), Split(split.images[part], split.labels[part])
+
+
+def digest(parts: Iterable[bytes | memoryview | Tensor]) -> str:
+    """A hash of bytes and of tensors on the CPU."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.contiguous().numpy().tobytes() if isinstance(part, Tensor) else part)
+    return found.hexdigest()[:32]

@@ -8,7 +8,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from search_spaces.checks import BadInput
 
-from .base import ImageData, Split, held_out, mean_std, resized
+from .base import ImageData, Split, digest, held_out, mean_std, resized
 
 VALIDATION = 5000
 
@@ -29,12 +29,14 @@ def _load(name: str, source: type[CIFAR10], classes: int, data_root: Path | None
         raise BadInput(f"{name} needs --data-root, the folder that holds it or that it is downloaded into")
     if not data_root.is_dir():
         raise BadInput(f"--data-root {data_root}: there is no such folder")
-    train, test = (_read(name, source, data_root, part, resolution) for part in (True, False))
-    train, validation = held_out(train, min(VALIDATION, len(train) // 5))
-    return ImageData(name, classes, train, validation, test, *mean_std(train.images))
+    whole, test = (_read(name, source, data_root, part) for part in (True, False))
+    made_from = digest([whole.images, whole.labels, test.images, test.labels])
+    scaled, test = (Split(resized(part.images, resolution), part.labels) for part in (whole, test))
+    train, validation = held_out(scaled, min(VALIDATION, len(scaled) // 5))
+    return ImageData(name, classes, train, validation, test, *mean_std(train.images), made_from)
 
 
-def _read(name: str, source: type[CIFAR10], data_root: Path, train: bool, resolution: int) -> Split:
+def _read(name: str, source: type[CIFAR10], data_root: Path, train: bool) -> Split:
     try:
         found = source(str(data_root), train=train, download=True)
     except (OSError, RuntimeError) as error:
@@ -42,4 +44,4 @@ def _read(name: str, source: type[CIFAR10], data_root: Path, train: bool, resolu
             f"{name} is not in --data-root {data_root} and can't be downloaded: {' '.join(str(error).split())}"
         ) from None
     images = torch.from_numpy(np.asarray(found.data)).permute(0, 3, 1, 2).contiguous()
-    return Split(resized(images, resolution), torch.tensor(found.targets))
+    return Split(images, torch.tensor(found.targets))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
-from .base import ImageData, Split, mean_std, resized
+from .base import ImageData, Split, digest, mean_std, resized
 
 SIZE = 32
 MAX_TURN = math.radians(20)
@@ -65,7 +65,18 @@ def load(data_root: Path | None, resolution: int) -> DigitsOnPhotos:
     )
     mean, std = mean_std(train.images)
     splits = [Split(resized(split.images, resolution), split.labels) for split in (train, validation, test)]
-    return DigitsOnPhotos("digits_on_photos", 10, splits[0], splits[1], splits[2], mean, std, sources=parts[0])
+    return DigitsOnPhotos(
+        "digits_on_photos", 10, splits[0], splits[1], splits[2], mean, std, _digest(parts), sources=parts[0]
+    )
+
+
+def _digest(parts: list[Sources]) -> str:
+    """Of the digits and photographs as whole numbers, which they are: photos are means of four."""
+    whole = ((p.digits * 16, p.labels, p.photos * (4 * 255)) for p in parts)
+    rules = f"{SIZE} {MAX_TURN:.4f} {FRAGMENT} {CONTRAST} {SHARES} {TRAIN} {HELD_OUT}"
+    return digest(
+        [rules.encode(), *(t.round().to(torch.int32) if t.is_floating_point() else t for p in whole for t in p)]
+    )
 
 
 def render(sources: Sources, count: int, generator: torch.Generator) -> Split:

@@ -1,5 +1,6 @@
 """An ImageNet-style folder, ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg``, decoded once into memory."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from search_spaces.checks import BadInput
 
-from .base import ImageData, Split, held_out, mean_std
+from .base import ImageData, Split, digest, held_out, mean_std
 
 MEMORY_LIMIT = 64 * 2**30
 WORKERS = 4
@@ -26,8 +27,17 @@ def load(data_root: Path | None, resolution: int) -> ImageData:
     if train_folder.classes != test_folder.classes:
         raise BadInput(f"--data-root {data_root}: train/ and val/ must have the same classes")
     train, validation = held_out(_decoded(train_folder), max(1, len(train_folder) // 10))
+    test = _decoded(test_folder)
     classes = len(train_folder.classes)
-    return ImageData("imagefolder", classes, train, validation, _decoded(test_folder), *mean_std(train.images[:10_000]))
+    made_from = digest(part for folder in (train_folder, test_folder) for part in _files(folder))
+    return ImageData("imagefolder", classes, train, validation, test, *mean_std(train.images[:10_000]), made_from)
+
+
+def _files(folder: ImageFolder) -> Iterator[bytes]:
+    """Each image's place in its folder, and its file's bytes: decoders differ, they don't."""
+    for path, _ in folder.imgs:
+        yield Path(path).relative_to(folder.root).as_posix().encode()
+        yield Path(path).read_bytes()
 
 
 def _folder(path: Path, resolution: int) -> ImageFolder:

@@ -1,0 +1,198 @@
+"""What to try next, and what came of it: ``suggest`` and ``update``. Knows neither Ray nor a terminal."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any
+
+from search_spaces import Architecture, Choice, Space
+from trainers.report import Report
+
+from .cost.table import CostTable
+from .feasible import ExhaustedError, Feasible
+from .memory import Entry, Memory
+from .record import Record
+from .references import references
+from .run import Run, journal
+from .run.ledger import Ledger
+from .samplers import SAMPLERS, encoding
+from .samplers.within_budget import WithinBudget
+from .stopping import STOPPING
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that is to be judged: the next number of the run, or a reference by its name."""
+
+    name: str
+    architecture: Architecture
+    is_reference: bool = False
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.architecture.key)
+
+
+class Candidates:
+    """First the references, then what an earlier process left unfinished, then new ones within the budgets.
+
+    References (vanilla, the papers' settings) have a ledger of their own, since they may be above the budget. One that
+    is within it and in the space is a candidate as well: it stands in both ledgers, the sampler learns from it, and it
+    is not judged again.
+
+    The state is in the run's files alone: the ledgers, and a journal of what was proposed. Made anew from them, it goes
+    on where the last process was, however that ended.
+
+    Attributes:
+        ended: the records of this process, in order.
+        exhausted: why there is no further proposal, if so.
+        disk_error: why nothing more can be written, if so; nothing is suggested then.
+    """
+
+    def __init__(self, run: Run, space: Space, table: CostTable, feasible: Feasible) -> None:
+        self.run, self.space, self.table = run, space, table
+        question = run.question
+        make, planned = SAMPLERS[question.sampler], question.planned or question.trials
+        self.sampler = WithinBudget(lambda seed: make(seed, planned), space, feasible, question.seed)
+        self.memory = Memory(self.sampler)
+        self.rule = STOPPING[question.stop](question.seed)
+        self.ledger, self.references = Ledger.open(run.ledger_file), Ledger.open(run.references_file)
+        self.ended: list[Record] = []
+        self.exhausted: str | None = None
+        self.disk_error: OSError | None = None
+        self.open: dict[str, Candidate] = {}
+        self.waiting: dict[str, Candidate] = {}
+        self._rebuild(references(space) if question.references else {})
+
+    @property
+    def to_propose(self) -> int:
+        """Candidates that were not proposed yet."""
+        return max(0, self.run.question.trials - self.sampler.asked)
+
+    @property
+    def to_do(self) -> int:
+        """Trials that are still to end."""
+        return len(self.waiting) + len(self.open) + self.to_propose
+
+    def suggest(self) -> Candidate | None:
+        """The next to be judged; ``None`` where there is none any more, or the disk is full (``disk_error``)."""
+        if self.disk_error:
+            return None
+        if self.waiting:
+            candidate = self.waiting.pop(next(iter(self.waiting)))
+        else:
+            proposed = self._propose() if self.to_propose and not self.exhausted else None
+            if proposed is None:
+                return None
+            candidate = proposed
+        self.open[candidate.name] = candidate
+        return candidate
+
+    def stops(self, name: str, report: Report) -> str | None:
+        """Why the stopping rule ends an open candidate now, or ``None``."""
+        if self.open[name].is_reference or report.status.is_final:
+            return None
+        return self.rule(name, report, self.ledger.records)
+
+    def update(self, name: str, report: Report) -> Record | None:
+        """An open candidate has ended: into the ledger, then the sampler learns of it.
+
+        Returns its record; ``None`` where it could not be written (``disk_error``): it is still open then.
+        """
+        assert report.status.is_final
+        candidate = self.open[name]
+        record = Record(
+            **{f: getattr(report, f) for f in Report.__dataclass_fields__},
+            name=name,
+            key=candidate.key,
+            architecture=_shared(candidate.architecture),
+            costs=self.table.total(candidate.architecture),
+            seed=self.run.question.seed,
+        )
+        if not self._written(lambda: self._write(record, candidate)):
+            return None
+        del self.open[name]
+        self.ended.append(record)
+        return record
+
+    def _propose(self) -> Candidate | None:
+        try:
+            entry = self.memory.ask()
+        except ExhaustedError as error:
+            self.exhausted = str(error)
+            return None
+        if not self._written(lambda: journal.append(self.run.proposals_file, entry)):
+            return None
+        return Candidate(entry["name"], self.space.architecture(encoding.indices(self.space, entry["params"])))
+
+    def _write(self, record: Record, candidate: Candidate) -> None:
+        if not candidate.is_reference:
+            self.ledger.append(record)
+            self.memory.tell(record)
+            return
+        self.references.append(record)
+        if record.key in self.also_candidates:
+            self.ledger.append(record)
+            self._recall(record, None)
+
+    def _written(self, write: Callable[[], None]) -> bool:
+        """Whether ``write`` could write. If not (a full disk), nothing more is begun, and nothing is lost."""
+        try:
+            write()
+        except OSError as error:
+            self.disk_error = error
+            return False
+        return True
+
+    def _rebuild(self, named: Mapping[str, Architecture]) -> None:
+        """The sampler's memory and the unfinished candidates, from the files."""
+        also = {a.key: i for a in named.values() if (i := self.sampler.admissible(a)) is not None}
+        self.also_candidates = also
+        self.sampler.taken.update(also.values())
+        judged = {r.name for r in self.references.records}
+        self.waiting.update({n: Candidate(n, a, is_reference=True) for n, a in named.items() if n not in judged})
+        entries = journal.read(self.run.proposals_file)
+        journal.mend(self.run.proposals_file)
+        noted = {r.key for r in self.ledger.records}
+        for record in self.references.records:
+            if record.key in also and record.key not in noted:
+                self.ledger.append(record)  # the crash came between the two ledgers
+        proposed = {str(entry["name"]): entry for entry in entries}
+        for record in self.ledger.records:
+            self._recall(record, proposed.pop(record.name, None))
+        for name, entry in proposed.items():
+            indices = encoding.indices(self.space, entry["params"])
+            self.sampler.taken.add(indices)
+            self.memory.recall(entry, None)
+            self.waiting[name] = Candidate(name, self.space.architecture(indices))
+        self.sampler.asked = max([0, *(int(e["name"]) for e in entries), *map(_number_of, self.ledger.records)])
+
+    def _recall(self, record: Record, entry: Entry | None) -> None:
+        """A trial that has ended. Where no proposal of it is known, its architecture says its parameters."""
+        if entry is None:
+            indices = self.also_candidates.get(record.key) or self.space.indices(record.built_architecture())
+            if indices is None:
+                return
+            entry = {"name": record.name, "params": encoding.params(self.space, indices, {})}
+        else:
+            indices = encoding.indices(self.space, entry["params"])
+        self.sampler.taken.add(indices)
+        self.memory.recall(entry, record)
+
+
+@cache
+def _entry(choice: Choice) -> dict[str, object]:
+    return choice.to_dict()
+
+
+def _shared(architecture: Architecture) -> dict[str, Any]:
+    """``to_dict``, with one dict for each choice, however many records name it: a ledger of 10,000 fits into memory."""
+    return {
+        "backbone": asdict(architecture.backbone),
+        "layers": {slot: _entry(choice) for slot, choice in architecture.layers},
+    }
+
+
+def _number_of(record: Record) -> int:
+    """Of a candidate its number, of a reference 0."""
+    return int(record.name) if record.name.isdigit() else 0

@@ -1,0 +1,89 @@
+"""What a sampler learns from: an Optuna study of the front, the unfinished and the latest trials."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from trainers.report import Status
+
+from .metrics import directions
+from .record import Record
+from .samplers.within_budget import WithinBudget
+
+WINDOW = 400  # trials that a sampler learns from, besides the front: a proposal's time must not grow for ever
+STATES = {
+    Status.FINISHED: TrialState.COMPLETE,
+    Status.STOPPED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
+}
+Entry = Mapping[str, Any]
+
+
+class Memory:
+    """Ask and tell by a candidate's name, and recall what was asked and told in an earlier process.
+
+    An ``Entry`` is a proposal as the run's journal has it: ``name``, ``params`` and Optuna's ``system_attrs`` (of
+    NSGA-II its generation).
+    """
+
+    def __init__(self, sampler: WithinBudget) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.sampler = sampler
+        self._study = optuna.create_study(directions=directions(), sampler=sampler)
+        self._size = 0
+        self._running: dict[str, int] = {}  # name → Optuna's number
+
+    def ask(self) -> Entry:
+        """The next proposal; its name is its number in the run.
+
+        Raises:
+            ExhaustedError: there is none.
+        """
+        self._shrink()
+        trial = self._study.ask(self.sampler.distributions)
+        name = f"{self.sampler.asked:04d}"
+        self._running[name] = trial.number
+        self._size += 1
+        attrs = self._study.get_trials(deepcopy=False)[trial.number].system_attrs
+        return {"name": name, "params": trial.params, "system_attrs": dict(attrs)}
+
+    def tell(self, record: Record) -> None:
+        """How a candidate that was asked for has ended."""
+        state = STATES[record.status]
+        values = record.objectives if record.finished else None
+        self._study.tell(self._running.pop(record.name), values, state)
+
+    def recall(self, entry: Entry, record: Record | None) -> None:
+        """A trial that another process asked for, or nobody; without a ``record`` it has not ended."""
+        state = TrialState.RUNNING if record is None else STATES[record.status]
+        trial = create_trial(
+            state=state,
+            values=record.objectives if record is not None and record.finished else None,
+            params=dict(entry["params"]),
+            distributions=self.sampler.distributions,
+            system_attrs=dict(entry.get("system_attrs", {})),
+        )
+        self._shrink()
+        self._study.add_trial(trial)
+        if record is None:
+            self._running[str(entry["name"])] = self._size
+        self._size += 1
+
+    def _shrink(self) -> None:
+        """Now and then a study of the front, the unfinished and the latest trials takes the whole one's place."""
+        if self._size < 2 * WINDOW:
+            return
+        front = {trial.number for trial in self._study.best_trials}
+        running = set(self._running.values())
+        kept = [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.number in front or trial.number >= self._size - WINDOW or trial.number in running
+        ]
+        numbers = {trial.number: i for i, trial in enumerate(kept)}
+        self._study = optuna.create_study(directions=directions(), sampler=self.sampler)
+        self._study.add_trials(kept)
+        self._size = len(kept)
+        self._running = {name: numbers[number] for name, number in self._running.items()}

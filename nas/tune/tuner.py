@@ -1,0 +1,168 @@
+"""Trials on Ray Tune: its searcher, stopper and callback, each a few lines around the conductor."""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+from rich.text import Text
+
+from trainers.judges.base import Judge
+
+from .conductor import Conductor
+from .trial import Trial
+
+RESTARTS = 10  # of a trial whose process died: killed, out of memory, its node lost
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be run.
+
+    Args:
+        run: the run's name, for the dashboard.
+        trials: how many are still to end.
+        resources: of one trial: ``cpu`` and ``gpu``.
+        checkpoints: a folder that all trials reach, or ``None``.
+        at_once: trials at a time; ``None``: as many as the cluster holds at any time, one more waiting for it to grow.
+    """
+
+    run: str
+    judge: Judge
+    trials: int
+    resources: Mapping[str, float]
+    checkpoints: str | None
+    at_once: int | None
+
+
+def run_trials(work: Work, conductor: Conductor) -> None:
+    """Until nothing is to do, or nothing more can be done; Ctrl-C ends it early.
+
+    Tune keeps nothing that we need: proposals, results and checkpoints are in the run's folder.
+    """
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # Tune's own snapshot: nobody reads it
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a process that died is said in a line of ours
+    trainable = tune.with_parameters(Trial, judge=work.judge, checkpoints=work.checkpoints)
+    with tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, dict(work.resources)),
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(conductor),
+                num_samples=work.trials,
+                max_concurrent_trials=work.at_once,
+                reuse_actors=True,
+                trial_name_creator=partial(_shown_name, work.run),
+                trial_dirname_creator=attrgetter("trial_id"),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[_Events(conductor)],
+                stop=_Stopper(conductor),
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        ).fit()
+
+
+def _shown_name(run: str, trial: Any) -> str:
+    """In the dashboard. (Tune pickles it for each trial: it must not drag the run along.)"""
+    return f"{run}_{trial.trial_id}"
+
+
+class _Searcher(Searcher):
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__(metric="accuracy", mode="max")
+        self.conductor = conductor
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        candidate = self.conductor.begin(trial_id)
+        if candidate is None:
+            return Searcher.FINISHED
+        text = json.dumps(candidate.architecture.to_dict())  # Tune keeps it: nested dicts would be large
+        return {"architecture": text, "name": candidate.name, "key": candidate.key}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if not error:  # of errors, ``_Events`` is told with their reason
+            self.conductor.completed(trial_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles it for a restore that we never ask for."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth."""
+
+
+class _Stopper(tune.Stopper):
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Every result comes by here first."""
+        return "report" in result and self.conductor.heard(trial_id, result["report"])
+
+    def stop_all(self) -> bool:
+        return self.conductor.over
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+
+class _Events(tune.Callback):
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.conductor.started(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.conductor.died(trial.trial_id, _error(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.conductor.failed(trial.trial_id, _error(trial))
+        slim(trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        slim(trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+
+def _error(trial: Any) -> str:
+    """What Tune wrote of a trial's failures, the latest last."""
+    file = trial.error_file
+    text = Path(file).read_text(encoding="utf-8", errors="replace") if file and Path(file).exists() else ""
+    return str(Text.from_ansi(text).plain)
+
+
+def slim(trial: Any) -> None:
+    """Drop what Tune keeps of a trial that has ended: 10,000 fit into memory.
+
+    Results, statistics and parameters are 40 KB; the snapshot at the end, which nobody reads, is 80 KB more.
+    """
+    last_result = trial.last_result
+    for kept in (last_result, trial.metric_analysis, trial.metric_n_steps, trial.config, trial.evaluated_params):
+        kept.clear()
+    last_result["done"] = True  # without any result Tune would ask the trial's process for one
+    trial.experiment_tag = ""
+    trial.get_json_state = _no_state
+
+
+def _no_state() -> tuple[str, str]:
+    return "null", "null"
