@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from search_spaces.checks import BadInput
+from search_spaces.late import Late
 from search_spaces.space import Space, parse_space
 from trainers import checkpoint
 from trainers.judges import JUDGES
@@ -35,7 +36,6 @@ from .record import Record
 from .result.export import Exporter, best_of, measure_whole, to_be_measured
 from .result.front import pareto_front
 from .result.measured import Measured
-from .result.picture import draw
 from .run import Run
 from .run.copy import Mirror
 from .run.journal import TornWarning
@@ -45,6 +45,7 @@ from .tune.conductor import Conductor
 from .tune.tuner import Work, run_trials
 from .watch import Watch
 
+_draw = Late("nas.result.picture", "draw")  # matplotlib is not wanted before there is something to draw
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -310,7 +311,7 @@ class Ending:
             measured = self._measured(records, beside, interrupted, watch)
             best = Exporter(self.run, self.space, self.device).export(records, measured)
             points = published(self.space.backbone)
-            draw(
+            _draw(
                 self.run.folder / "pareto.png", self.run.folder.name, self.run.question.budget, records, beside, points
             )
             if not interrupted:

@@ -53,14 +53,14 @@ class Nodes:
 
         _wait(there)
 
-    def add_worker(self, cpus: int) -> "subprocess.Popen[bytes]":
+    def add_worker(self, cpus: int, gpus: int = 0) -> "subprocess.Popen[bytes]":
         """It has joined when this returns: nodes of one machine that start at once get in each other's way.
 
         It has a temporary folder of its own, as on another machine: in a shared one, nodes delete each other's files.
         """
         folder = Path("/tmp") / f"r{self.address.rpartition(':')[2]}-{len(self.processes)}"
         where = ("--address", self.address, "--node-ip-address", "127.0.0.1", "--temp-dir", str(folder))
-        process = self.add(*where, "--num-cpus", str(cpus))
+        process = self.add(*where, "--num-cpus", str(cpus), "--num-gpus", str(gpus))
         self.wait_for(len(self.processes))
         return process
 

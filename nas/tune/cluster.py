@@ -71,7 +71,7 @@ def connected(address: str | None, allow_unauthenticated: bool = False) -> Itera
     try:
         context = _start() if address is None else _join(address)
         if address is not None and not allow_unauthenticated:
-            _require_locked(address, context.dashboard_url)
+            require_locked(address, context.dashboard_url)
         yield Cluster(_login(context.dashboard_url), address is not None)
     finally:
         ray.shutdown()
@@ -90,7 +90,7 @@ def _require_tokens(joining: bool) -> None:
     )
 
 
-def _require_locked(address: str, dashboard: str | None) -> None:
+def require_locked(address: str, dashboard: str | None) -> None:
     """Refuse a cluster whose dashboard runs jobs for whoever asks."""
     if not dashboard:
         return

@@ -1,5 +1,6 @@
 """Real clusters on this machine: who may join, a node that dies, results in a second place."""
 
+import itertools
 import subprocess
 import sys
 import time
@@ -139,3 +140,38 @@ def test_a_trial_of_a_killed_node_goes_on_elsewhere(locked: Nodes, small: list[s
     assert (store / "run" / "best.yaml").read_bytes() == (tmp_path / "run" / "best.yaml").read_bytes()
     asked = yaml.safe_load((tmp_path / "run" / "search.yaml").read_text())
     assert asked["storage"] == str(store)
+
+
+def test_a_cluster_with_gpus_trains_on_them_and_a_failure_of_all_stops_it(small: list[str], tmp_path: Path) -> None:
+    """A node says that it has a GPU, and has none: rightly decided, and then each trial fails alike."""
+    with nodes(tmp_path) as cluster:
+        cluster.add_worker(2, gpus=1)
+        process = launch(cluster, *small, "--trials", "40", "--output", str(tmp_path), "--name", "gpus")
+        output, _ = process.communicate(timeout=240)
+    assert "40 trials (40 to be proposed) train on the cluster's GPUs, 0.25 of a GPU" in output
+    assert process.returncode == 2, output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("launch.py: the search stopped: trials' processes died 4 times in a row")
+    assert "--resume" in last
+    assert output.count("its process died") <= 6  # not ten times for each trial
+    assert read_ledger(tmp_path / "gpus" / "trials.jsonl") == []
+
+
+def test_a_cluster_that_grows_is_used_as_it_is(small: list[str], tmp_path: Path) -> None:
+    """It begins with one core; a second node joins in the middle, and trials run side by side from then on."""
+    with nodes(tmp_path) as cluster:
+        cluster.add_worker(1)
+        question = [*small, "--trials", "6", "--epochs", "8", "--output", str(tmp_path), "--name", "grown"]
+        process = launch(cluster, *question)
+        ledger, deadline = tmp_path / "grown" / "trials.jsonl", time.monotonic() + 240
+        while not ledger.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        cluster.add_worker(1)
+        output, _ = process.communicate(timeout=420)
+    assert process.returncode == 0, output
+    assert "train on the cluster's CPUs, 1 CPU cores each: 1 at once" in output
+    records = sorted(read_ledger(ledger), key=lambda r: r.started)
+    assert [r.status for r in records] == ["finished"] * 6
+    side_by_side = [a.ended > b.started + 1 for a, b in itertools.pairwise(records)]
+    assert not side_by_side[0]
+    assert any(side_by_side)

@@ -1,9 +1,12 @@
 """Faults, provoked for real: no memory, a full disk, a data set that can't be read, what resume refuses."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,11 +16,16 @@ from PIL import Image
 
 from nas.command_line import main
 from nas.question import asked
+from nas.result.front import pareto_front
+from nas.run import Run
 from nas.run.copy import Mirror, require_writable
 from nas.run.ledger import read_ledger
 from nas.run.run import require_new
+from nas.tune.cluster import require_locked
+from search_spaces.checks import BadInput
 from trainers import checkpoint
 
+from ..clusters import free_port
 from ..disks import small_disk
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,6 +71,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("results")
     done = launch(*SMALL, "--trials", "3", "--output", str(output), "--name", "run", "--seed", "5")
     assert done.returncode == 0, done.stderr
+    shutil.copytree(output / "run", output / "pristine")  # for tests that others must not have touched
     return output / "run"
 
 
@@ -241,3 +250,94 @@ def test_an_image_that_is_truncated_is_one_line(tmp_path: Path, capsys: pytest.C
     broken.write_bytes(broken.read_bytes()[:700])
     at = ["--dataset", "imagefolder", "--data-root", str(tmp_path), "--output", str(tmp_path / "results")]
     assert "truncated" in bad(*SMALL, *at, capsys=capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["TMPDIR=/tmp/" + "long" * 30, "RAY_TMPDIR=/proc/nothing", "HOME=/proc/nothing"])
+def test_ray_that_can_not_start_is_one_line_and_leaves_no_folder(setting: str, tmp_path: Path) -> None:
+    name, _, value = setting.partition("=")
+    if value.startswith("/tmp"):
+        Path(value).mkdir(exist_ok=True)
+    settings = {**os.environ, "MPLCONFIGDIR": str(tmp_path), name: value}
+    command = [sys.executable, "launch.py", *SMALL, "--output", str(tmp_path / "results"), "--name", "x"]
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("launch.py: Ray can't start on this machine: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "results" / "x").exists()
+
+
+class _Unlocked(BaseHTTPRequestHandler):
+    """A dashboard that answers whoever asks."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_proxy_does_not_answer_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is dead, or refuses, made an unlocked cluster look locked."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Unlocked) as dashboard:
+        threading.Thread(target=dashboard.serve_forever, daemon=True).start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(BadInput, match="its dashboard answers without a token"):
+            require_locked("somewhere:6379", f"127.0.0.1:{dashboard.server_port}")
+        dashboard.shutdown()
+
+
+@pytest.mark.slow
+def test_an_installed_package_runs_where_others_have_its_names(tmp_path: Path) -> None:
+    """Installed as a wheel is, and started from a folder that has ``trainers`` and ``search_spaces`` of its own."""
+    site, here = tmp_path / "site", tmp_path / "here"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+    ]
+    source = tmp_path / "source"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
+    subprocess.run([*pip, str(source)], check=True, timeout=200)
+    for package in ("trainers", "search_spaces"):
+        (here / package).mkdir(parents=True)
+        (here / package / "__init__.py").write_text("raise RuntimeError('not ours')")
+    settings = {**os.environ, "PYTHONPATH": str(site)}
+    question = [*SMALL, "--trials", "2", "--budget", "20MFLOPs", "--output", str(tmp_path / "results"), "--name", "x"]
+    for start in (["-m", "launch"], [str(site / "launch.py")]):
+        command = [sys.executable, *start, *question]
+        done = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        shutil.rmtree(tmp_path / "results" / "x")
+
+
+@pytest.mark.slow
+def test_other_data_is_refused_on_resume(run: Path, tmp_path: Path) -> None:
+    """The fingerprint in search.yaml is checked before anything is trained."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run.parent / "pristine", copy)
+    text = (copy / "search.yaml").read_text(encoding="utf-8")
+    digest = yaml.safe_load(text)["data"]["digest"]
+    (copy / "search.yaml").write_text(text.replace(digest, "0" * 32), encoding="utf-8")
+    done = launch("--resume", str(copy), "--trials", "4")
+    assert done.returncode == 2
+    assert f"the data set is not the one that the run began with: digest {'0' * 32} then, {digest} now" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_front_has_no_files_of_an_earlier_one(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run.parent / "pristine", copy)
+    (copy / "front" / "07-0123456789abcdef.yaml").write_text("of an earlier front", encoding="utf-8")
+    assert launch("--resume", str(copy), "--trials", "4").returncode == 0
+    front = pareto_front(Run.read(copy).candidates)
+    assert sorted(p.name for p in (copy / "front").iterdir()) == [f"{i:02d}-{r.key}.yaml" for i, r in enumerate(front)]
