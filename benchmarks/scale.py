@@ -33,9 +33,9 @@ from nas.preparation import feasible_set
 from nas.question import asked
 from nas.record import Record
 from nas.run import Run
+from nas.run.watch import Watch
 from nas.tune.conductor import Conductor
 from nas.tune.tuner import Work, run_trials
-from nas.watch import Watch
 from search_spaces import Space, load_space
 from trainers.report import Report, Status
 

@@ -10,12 +10,12 @@ from trainers.report import Report
 
 from .cost.table import CostTable
 from .feasible import ExhaustedError, Feasible
-from .memory import Entry, Memory
+from .papers.references import references
 from .record import Record
-from .references import references
 from .run import Run, journal
 from .run.ledger import Ledger
 from .samplers import SAMPLERS, encoding
+from .samplers.memory import Entry, Memory
 from .samplers.within_budget import WithinBudget
 from .stopping import STOPPING
 

@@ -16,8 +16,8 @@ from search_spaces.late import Late
 from .budget import within
 from .question import asked, named, options
 from .result.tables import print_lines, print_results
+from .result.terminal import Terminal, make_printable
 from .run.run import Run, require_new
-from .terminal import Terminal, make_printable
 
 if TYPE_CHECKING:
     from .searching import Outcome

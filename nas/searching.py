@@ -30,7 +30,6 @@ from .preparation import (
     prepare,
     require_same_data,
 )
-from .provenance import provenance
 from .question import Question, asked, named
 from .record import Record
 from .result.export import Exporter, best_of, measure_whole, to_be_measured
@@ -39,11 +38,12 @@ from .result.measured import Measured
 from .run import Run
 from .run.copy import Mirror
 from .run.journal import TornWarning
+from .run.provenance import provenance
 from .run.run import require_new
+from .run.watch import Watch
 from .tune.cluster import Cluster, connected
 from .tune.conductor import Conductor
 from .tune.tuner import Work, run_trials
-from .watch import Watch
 
 _draw = Late("nas.result.picture", "draw")  # matplotlib is not wanted before there is something to draw
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -16,8 +16,8 @@ from rich.table import Table
 from search_spaces.checks import BadInput, require_known
 from trainers.recipe import FULL_RECIPES
 
-from ..provenance import provenance
 from ..run.files import write_yaml
+from ..run.provenance import provenance
 from .row import Comparison, Row, compare
 from .rows import all_rows, load_notes
 

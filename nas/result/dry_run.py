@@ -14,8 +14,8 @@ from trainers.proxy import ProxyTraining
 
 from ..budget import within
 from ..metrics import METRICS
+from ..papers.references import references
 from ..preparation import Prepared, device_for_costs, reachable
-from ..references import references
 from .tables import print_lines, print_table
 
 MEASURED_BATCHES = 16

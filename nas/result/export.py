@@ -13,10 +13,10 @@ from trainers.recipe import full_recipe
 from ..budget import broken
 from ..cost.latency import describe
 from ..metrics import METRICS
-from ..provenance import provenance
 from ..record import Record
 from ..run import Run
 from ..run.files import write_yaml
+from ..run.provenance import provenance
 from .front import pareto_front
 from .measured import Measured, costs_of
 

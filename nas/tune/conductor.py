@@ -8,7 +8,7 @@ from trainers.report import Report, Status
 
 from ..candidates import Candidate, Candidates
 from ..record import Record
-from ..watch import Watch
+from ..run.watch import Watch
 
 FEW = 4
 

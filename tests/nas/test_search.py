@@ -21,10 +21,10 @@ from nas.cost.table import CostTable, build_table, table_to_document
 from nas.preparation import Prepared, feasible_set
 from nas.question import Question
 from nas.run import Run
+from nas.run.watch import Watch
 from nas.searching import Outcome, Search
 from nas.tune.cluster import connected
 from nas.tune.tuner import slim
-from nas.watch import Watch
 from search_spaces import Space, load_space
 from search_spaces.checks import BadInput
 from trainers.data.base import ImageData

@@ -8,9 +8,9 @@ from optuna.trial import TrialState, create_trial
 
 from trainers.report import Status
 
-from .metrics import directions
-from .record import Record
-from .samplers.within_budget import WithinBudget
+from ..metrics import directions
+from ..record import Record
+from .within_budget import WithinBudget
 
 WINDOW = 400  # trials that a sampler learns from, besides the front: a proposal's time must not grow for ever
 STATES = {

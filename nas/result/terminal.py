@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainers.report import Report, Status
 
-from .metrics import show
-from .record import Record
-from .watch import Watch
+from ..metrics import show
+from ..record import Record
+from ..run.watch import Watch
 
 HEARTBEAT_S = 10.0
 SIGN_OF_LIFE_S = 5.0

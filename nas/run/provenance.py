@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .cost.latency import describe
+from ..cost.latency import describe
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "fvcore")
 
@@ -26,7 +26,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The checkout's commit, where there is one."""
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parent.parent.parent
     if not (folder / ".git").exists():  # installed somewhere, perhaps inside of another project's checkout
         return None
     try:

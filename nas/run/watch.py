@@ -2,7 +2,7 @@
 
 from trainers.report import Report
 
-from .record import Record
+from ..record import Record
 
 
 class Watch:
