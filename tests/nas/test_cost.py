@@ -14,7 +14,7 @@ from nas.cost.flops import count_flops, count_params
 from nas.cost.latency import time_models, whole_latencies
 from nas.cost.table import CostTable, build_table
 from nas.feasible import Feasible, Limit
-from nas.metrics import directions
+from nas.metrics import METRICS, directions, in_column, show
 from nas.samplers import SAMPLERS, encoding
 from nas.samplers.within_budget import WithinBudget
 from search_spaces import VANILLA, Space, list_spaces, load_space
@@ -134,3 +134,18 @@ def test_whole_networks_are_timed_by_key() -> None:
     assert set(found) == {n.key for n in networks}
     assert all(ms > 0 and spread >= 0 for ms, spread in found.values())
     assert whole_latencies([], CPU) == {}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_measured_shown_and_budgeted(name: str, table_of) -> None:
+    """The contract of a metric: of a network above 0, as the table's sum says; its unit is its own, and a budget's."""
+    space, metric = load_space("mixed_resnet20"), METRICS[name]
+    vanilla = space.uniform(VANILLA)
+    alone = metric.cost(vanilla.build(), (3, 32, 32), CPU)
+    total = table_of(space).total(vanilla)[name]
+    assert alone > 0
+    assert total == alone if metric.whole is None else total > 0
+    assert parse_budget(f"5{metric.unit}").metric == name
+    assert show(name, 5.0) == f"5 {metric.unit}"
+    assert float(in_column(name, alone)) >= 0
+    assert [m for m in METRICS if METRICS[m].unit.lower() == metric.unit.lower()] == [name]

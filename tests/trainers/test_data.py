@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.datasets import CIFAR10, CIFAR100
@@ -119,3 +120,19 @@ def test_resizing_keeps_what_has_the_size() -> None:
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     assert resized(images, 32) is images
     assert resized(torch.full_like(images, 77), 24).unique().tolist() == [77]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_fingerprint_tells_data_from_other_data(name: str, data_root: Path) -> None:
+    """The same files, the same fingerprint, in plain values; at another resolution the same digest."""
+    first, again, larger = load(name, data_root), load(name, data_root), load(name, data_root, 32)
+    assert first.fingerprint() == again.fingerprint() == yaml.safe_load(yaml.safe_dump(first.fingerprint()))
+    assert larger.digest == first.digest
+    assert first.fingerprint()["train"] == len(first.train)
+    assert len({load(n, data_root).digest for n in DATASETS}) == len(DATASETS)
+
+
+def test_an_image_that_was_replaced_changes_the_fingerprint(data_root: Path) -> None:
+    before = load("imagefolder", data_root).digest
+    Image.fromarray(crops(1, 48, seed=77)[0]).save(data_root / "val" / "eel" / "0.png")
+    assert load("imagefolder", data_root).digest != before
