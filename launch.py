@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # a process that measures costs imports this file, and wants no more than it needs
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # before the working folder and its packages
     from nas.command_line import main
 

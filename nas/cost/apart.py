@@ -1,46 +1,58 @@
 """Costs measured in a process of its own, since that leaves much behind: 500 MiB of torch's caches, a CUDA context."""
 
-from collections.abc import Callable, Mapping
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 
 import torch
 
 from search_spaces import Space
 
-from ..metrics import METRICS, Metric
+from ..metrics import METRICS
 from .table import CostTable, measure
+
+SERVE = "from nas.cost.apart import serve; serve()"
 
 
 def measure_apart(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
     """``measure``, elsewhere on this machine, with as many threads as here.
 
+    The process is a plain one, not one of ``multiprocessing``, which would run a user's script again.
+
     Raises:
         RuntimeError: the process died; what it said stands above.
     """
-    context = get_context("spawn")  # a CUDA context, and torch's threads, do not survive a fork
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_measure_there, args=(there, space, device, torch.get_num_threads(), METRICS), daemon=True
-    )
-    process.start()
-    there.close()
-    try:
-        while not isinstance(said := here.recv(), CostTable):
-            progress(said)
-        return said
-    except EOFError:
-        process.join()
-        raise RuntimeError(f"the process that measures the costs died, exit code {process.exitcode}") from None
-    finally:
-        here.close()
-        process.join()
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    command, settings = [sys.executable, "-c", SERVE], {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen(command, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with suppress(BrokenPipeError), process.stdin as pipe:
+                pickle.dump((space, device, torch.get_num_threads(), METRICS), pipe)
+            while not isinstance(said := pickle.load(process.stdout), CostTable):
+                progress(said)
+            return said
+        except (EOFError, pickle.UnpicklingError):
+            code = process.wait()
+            raise RuntimeError(f"the process that measures the costs died, exit code {code}") from None
+        finally:
+            process.kill()
 
 
-def _measure_there(
-    connection: Connection, space: Space, device: torch.device, threads: int, metrics: Mapping[str, Metric]
-) -> None:
-    torch.set_num_threads(threads)
-    with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for it any more
-        connection.send(measure(space, device, connection.send, metrics))
+def serve() -> None:
+    """The other side: asked on the standard input, answered on what was the standard output."""
+    with os.fdopen(os.dup(1), "wb") as channel:
+        os.dup2(2, 1)  # whatever else is printed is no answer
+
+        def send(answer: str | CostTable) -> None:
+            pickle.dump(answer, channel)
+            channel.flush()
+
+        space, device, threads, metrics = pickle.load(sys.stdin.buffer)
+        torch.set_num_threads(threads)
+        with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for it any more
+            send(measure(space, device, send, metrics))
