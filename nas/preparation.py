@@ -57,12 +57,14 @@ def placed(question: Question, gpus: float | None) -> Question:
         gpus: of the cluster that is joined; ``None`` where trials run on this machine.
 
     Raises:
-        BadInput: a GPU is asked for where there is none.
+        BadInput: a GPU is asked for, or a run needs one, where there is none.
     """
     here = gpus is None
     have = torch.cuda.is_available() if here else bool(gpus)
     where = "this machine has no GPU that torch can use" if here else "the cluster has no GPU"
     asked_for = question.device == "cuda" or bool(question.gpus_per_trial)
+    if asked_for and not have and question.planned:
+        raise BadInput(f"the trials of this run train on GPUs, and {where}: go on with it on one that has")
     if asked_for and not have:
         option = "--device cuda" if question.device == "cuda" else f"--gpus-per-trial {question.gpus_per_trial:g}"
         raise BadInput(f"{option}: {where}; use --device cpu, or leave it out")

@@ -252,11 +252,8 @@ class Search:
         said(f"run {self.run.folder}")
         said(self.cluster.login)
         where = "the cluster's" if self.cluster.joined else "this machine's"
-        share = (
-            f"{question.gpus_per_trial:g} of a GPU and {question.cpus_per_trial:g} CPU cores each"
-            if question.device == "cuda"
-            else f"{question.cpus_per_trial:g} CPU cores each"
-        )
+        cores = f"{question.cpus_per_trial:g} CPU core{'' if question.cpus_per_trial == 1 else 's'} each"
+        share = f"{question.gpus_per_trial:g} of a GPU and {cores}" if question.device == "cuda" else cores
         kind = "GPUs" if question.device == "cuda" else "CPUs"
         said(
             f"{self.candidates.to_do} trials ({self.candidates.to_propose} to be proposed) train on {where} {kind}, "

@@ -74,7 +74,7 @@ class Terminal(Watch):
 
     def planned(self, trials: int) -> None:
         self.status.stop()
-        self.bar.update(self.task, total=trials)
+        self.bar.reset(self.task, total=trials)
         self.bar.start()
 
     def running(self, name: str, report: Report | None) -> None:
@@ -103,5 +103,5 @@ class Terminal(Watch):
         self.bar.stop()
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
         self.last_line = time.monotonic()

@@ -169,7 +169,7 @@ def test_a_cluster_that_grows_is_used_as_it_is(small: list[str], tmp_path: Path)
         cluster.add_worker(1)
         output, _ = process.communicate(timeout=420)
     assert process.returncode == 0, output
-    assert "train on the cluster's CPUs, 1 CPU cores each: 1 at once" in output
+    assert "train on the cluster's CPUs, 1 CPU core each: 1 at once" in output
     records = sorted(read_ledger(ledger), key=lambda r: r.started)
     assert [r.status for r in records] == ["finished"] * 6
     side_by_side = [a.ended > b.started + 1 for a, b in itertools.pairwise(records)]

@@ -326,11 +326,27 @@ def test_other_data_is_refused_on_resume(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run.parent / "pristine", copy)
     text = (copy / "search.yaml").read_text(encoding="utf-8")
     digest = yaml.safe_load(text)["data"]["digest"]
-    (copy / "search.yaml").write_text(text.replace(digest, "0" * 32), encoding="utf-8")
+    (copy / "search.yaml").write_text(text.replace(digest, "f" * 32), encoding="utf-8")
     done = launch("--resume", str(copy), "--trials", "4")
     assert done.returncode == 2
-    assert f"the data set is not the one that the run began with: digest {'0' * 32} then, {digest} now" in done.stderr
+    assert f"the data set is not the one that the run began with: digest {'f' * 32} then, {digest} now" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_run_of_a_gpu_machine_is_reported_here_and_not_gone_on_with(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run.parent / "pristine", copy)
+    text = (copy / "search.yaml").read_text(encoding="utf-8")
+    changed = text.replace("device: cpu", "device: cuda").replace("gpus_per_trial: 0.0", "gpus_per_trial: 0.5")
+    (copy / "search.yaml").write_text(changed, encoding="utf-8")
+    settings = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    for more, status, says in (([], 0, "nothing is left to do"), (["--trials", "4"], 2, "this run train on GPUs")):
+        command = [sys.executable, "launch.py", "--resume", str(copy), *more]
+        done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert says in done.stdout + done.stderr
+        assert (copy / "search.yaml").read_text(encoding="utf-8") == changed
 
 
 @pytest.mark.slow
