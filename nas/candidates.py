@@ -1,15 +1,16 @@
 """What to try next, and what came of it: ``suggest`` and ``update``. Knows neither Ray nor a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
 from search_spaces import Architecture, Choice, Space
+from search_spaces.checks import BadInput
 from trainers.report import Report
 
 from .cost.table import CostTable
-from .feasible import ExhaustedError, Feasible
+from .feasible import ALL_TRIED, ExhaustedError, Feasible
 from .papers.references import references
 from .record import Record
 from .run import Run, journal
@@ -45,7 +46,7 @@ class Candidates:
 
     Attributes:
         ended: the records of this process, in order.
-        exhausted: why there is no further proposal, if so.
+        exhausted: why there is no further proposal, if so; ``complete``: whether it is known that there is none.
         disk_error: why nothing more can be written, if so; nothing is suggested then.
     """
 
@@ -58,16 +59,22 @@ class Candidates:
         self.rule = STOPPING[question.stop](question.seed)
         self.ledger, self.references = Ledger.open(run.ledger_file), Ledger.open(run.references_file)
         self.ended: list[Record] = []
-        self.exhausted: str | None = None
+        self.complete = bool((run.measured or {}).get("complete"))
+        self.exhausted = ALL_TRIED if self.complete else None
         self.disk_error: OSError | None = None
         self.open: dict[str, Candidate] = {}
         self.waiting: dict[str, Candidate] = {}
         self._rebuild(references(space) if question.references else {})
 
     @property
+    def any_finished(self) -> bool:
+        """Whether a trial of this run has ever finished."""
+        return any(r.finished for r in (*self.ledger.records, *self.references.records))
+
+    @property
     def to_propose(self) -> int:
-        """Candidates that were not proposed yet."""
-        return max(0, self.run.question.trials - self.sampler.asked)
+        """Candidates that were not proposed yet, and can be."""
+        return 0 if self.exhausted else max(0, self.run.question.trials - self.sampler.asked)
 
     @property
     def to_do(self) -> int:
@@ -81,7 +88,7 @@ class Candidates:
         if self.waiting:
             candidate = self.waiting.pop(next(iter(self.waiting)))
         else:
-            proposed = self._propose() if self.to_propose and not self.exhausted else None
+            proposed = self._propose() if self.to_propose else None
             if proposed is None:
                 return None
             candidate = proposed
@@ -119,7 +126,7 @@ class Candidates:
         try:
             entry = self.memory.ask()
         except ExhaustedError as error:
-            self.exhausted = str(error)
+            self.exhausted, self.complete = str(error), error.complete
             return None
         if not self._written(lambda: journal.append(self.run.proposals_file, entry)):
             return None
@@ -157,6 +164,16 @@ class Candidates:
         for record in self.references.records:
             if record.key in also and record.key not in noted:
                 self.ledger.append(record)  # the crash came between the two ledgers
+        try:
+            self._recall_all(entries)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(
+                f"{self.run.proposals_file} is damaged: {type(error).__name__}: {error}; copy it with the run's folder"
+            ) from None
+
+    def _recall_all(self, entries: Sequence[Entry]) -> None:
         proposed = {str(entry["name"]): entry for entry in entries}
         for record in self.ledger.records:
             self._recall(record, proposed.pop(record.name, None))

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 
 from search_spaces.catalogue import list_spaces, operators_of, read_space
-from search_spaces.checks import BadInput
+from search_spaces.checks import BadInput, expanded
 from search_spaces.late import Late
 
 from .budget import within
 from .question import asked, named, options
 from .result.tables import print_lines, print_results
-from .result.terminal import Terminal, make_printable
+from .result.terminal import Printer, Terminal, make_printable
 from .run.run import Run, require_new
+from .run.watch import Careful
 
 if TYPE_CHECKING:
     from .searching import Outcome
@@ -47,13 +48,13 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status: 0, 1 without a result, 2 on bad input, 130 after Ctrl-C."""
     make_printable()
-    parser = _parser()
-    written = vars(parser.parse_args(_with_negative_values(arguments)))
-    console = Console()
+    program = parser()
+    written = vars(program.parse_args(_with_negative_values(arguments)))
+    console = Printer()
     try:
         return _answer(written, console)
     except BadInput as error:
-        Console(stderr=True, soft_wrap=True).print(f"{parser.prog}: {error}", highlight=False, markup=False)
+        Console(stderr=True, soft_wrap=True).print(f"{program.prog}: {error}", highlight=False, markup=False)
         return BAD_INPUT
     except KeyboardInterrupt:
         print_lines(console, "interrupted: trials that had ended are in the run's ledger")
@@ -67,7 +68,7 @@ def _answer(written: dict[str, Any], console: Console) -> int:
     if list_them:
         _print_spaces(console)
         return 0
-    watch = Terminal(console)
+    watch = Careful(Terminal(console))
     try:
         if run is not None:
             Run.to_go_on(run, written)  # a mistake is told before anything slow is imported
@@ -112,7 +113,7 @@ def _summary(outcome: "Outcome") -> str:
     if halved:
         parts.append(f"{halved} in smaller micro-batches, for lack of memory: their BatchNorm saw other batches")
     if outcome.in_training is not None:
-        parts.append(f"{outcome.in_training:.0%} of the time of {outcome.at_once} trials at once went into training")
+        parts.append(f"{outcome.in_training:.0%} of the trials' time went into training")
     if outcome.exhausted:
         parts.append(outcome.exhausted)
     if outcome.interrupted:
@@ -140,9 +141,9 @@ def _with_negative_values(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """It leaves out what the user did not write."""
-    parser = _Parser(
+    program = _Parser(
         prog="launch.py",
         description=__doc__,
         epilog=EPILOG,
@@ -152,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     groups: dict[str, Any] = {}
     for name, (field, option) in options().items():
-        group = groups.get(option.group) or groups.setdefault(option.group, parser.add_argument_group(option.group))
+        group = groups.get(option.group) or groups.setdefault(option.group, program.add_argument_group(option.group))
         flag = f"--{name.replace('_', '-')}"
         if option.flag:
             group.add_argument(flag, action="store_true", help=option.help)
@@ -164,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         group.add_argument(
             flag, type=option.type, action=action, help=text.replace("%", "%%"), metavar=_metavar(name, option.type)
         )
-    runs = parser.add_argument_group("other than a new search")
+    runs = program.add_argument_group("other than a new search")
     runs.add_argument(
         "--resume", type=_folder, metavar="RUN", help="go on with a run, such as results/NAME; --trials N extends it"
     )
@@ -173,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     runs.add_argument("--list-spaces", action="store_true", help="say which spaces there are")
     runs.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    return parser
+    return program
 
 
 def _metavar(name: str, of: Any) -> str:
@@ -181,7 +182,7 @@ def _metavar(name: str, of: Any) -> str:
 
 
 def _folder(text: str) -> Path:
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def _version() -> str:

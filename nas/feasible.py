@@ -30,8 +30,16 @@ SOLVER_S = 5.0
 GRID = 8
 
 
+ALL_TRIED = "every architecture within the budgets has been tried"
+
+
 class ExhaustedError(RuntimeError):
-    """No further architecture within the budgets; the message says whether that is known or was given up."""
+    """No further architecture within the budgets: there is none (``complete``), or the search for one was given up."""
+
+    def __init__(self, complete: bool) -> None:
+        given_up = "no further architecture within the budgets was found, though there may be some"
+        super().__init__(ALL_TRIED if complete else given_up)
+        self.complete = complete
 
 
 class _TooManyError(Exception):
@@ -204,9 +212,7 @@ class Feasible:
             cut = True
         if free:
             return free[int(rng.integers(len(free)))]
-        if cut:
-            raise ExhaustedError("no further architecture within the budgets was found, though there may be some")
-        raise ExhaustedError("every architecture within the budgets has been tried")
+        raise ExhaustedError(complete=not cut)
 
     def _enumerate(self, rng: np.random.Generator) -> Iterator[Indices]:
         """All architectures within all budgets, depth first; a branch ends where even its cheapest rest is too much.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.catalogue import SUFFIXES, space_path
-from search_spaces.checks import BadInput, require_known
+from search_spaces.checks import BadInput, expanded, require_known
 from trainers.data import DATASETS
 from trainers.judges import JUDGES
 from trainers.recipe import Recipe
@@ -23,6 +23,7 @@ from .stopping import STOPPING
 DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_TRIALS = {"cpu": 20, "cuda": 200}  # a quarter of an hour on two cores at the most
 DEFAULT_GPU_SHARE = 0.25
+LONGEST_NAME = 200
 SEARCHED, JUDGED, PROPOSED, PLACED, KEPT = (
     "what is searched",
     "how a candidate is judged",
@@ -60,7 +61,7 @@ def _option(default: Any, group: str, help: str, fixed: str = "", **how: Any) ->
 
 
 def _budgets(texts: str | Iterable[str]) -> tuple[Budget, ...]:
-    return tuple(parse_budget(text) for text in ([texts] if isinstance(texts, str) else texts))
+    return tuple(parse_budget(str(text)) for text in ([texts] if isinstance(texts, str) else texts))
 
 
 def _space(name_or_path: str) -> str:
@@ -70,7 +71,7 @@ def _space(name_or_path: str) -> str:
 
 
 def _whole(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser().resolve()
+    return None if path is None else expanded(path).resolve()
 
 
 def _address(url: str | Path | None) -> str | None:
@@ -207,7 +208,7 @@ class Question:
         KEPT,
         "the results folder",
         "--output is where the run is; move its folder instead",
-        read=lambda path: Path(path).expanduser(),
+        read=expanded,
         stored=False,
     )
     name: str = _option(
@@ -259,8 +260,8 @@ def _check_gpus(device: str, gpus: float | None) -> None:
 def _check_name(name: str) -> None:
     """``::`` would change where fsspec copies the run; a control character, what a terminal shows."""
     plain = Path(name).name == name and name not in (".", "..") and "::" not in name and name.isprintable()
-    if name and not plain:
-        raise BadInput(f"--name must be a plain folder name (no /, no ::), got {name!r}")
+    if name and not (plain and len(name.encode()) <= LONGEST_NAME):
+        raise BadInput(f"--name must be a plain folder name (no /, no ::, {LONGEST_NAME} bytes), got {name!r}")
 
 
 def options() -> dict[str, tuple[Field[Any], Option]]:
@@ -305,13 +306,31 @@ def _values(written: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
     for name, value in written.items():
         require_known("option", name, {**by_field, **known})
-        if name in known and known[name][1].flag:
-            f, _ = known[name]
+        f, option = known.get(name) or by_field[name]
+        _check_kind(name, f, option, value)
+        if name in known and option.flag:
             values[f.name] = (not f.default) if value else f.default
         else:
-            f, option = known.get(name) or by_field[name]
             values[f.name] = option.read(value)
     return values
+
+
+def _check_kind(name: str, f: Field[Any], option: Option, value: object) -> None:
+    """The command line's values have the right kind by themselves; Python's and a document's may not."""
+    kinds: dict[Any, tuple[tuple[type, ...], str]] = {
+        int: ((int,), "a whole number"),
+        float: ((int, float), "a number"),
+        str: ((str, Path), "text"),
+        bool: ((bool,), "True or False"),
+    }
+    right, words = kinds[bool if option.flag else option.type]
+    if f.name == "recipe":
+        right = (int, Recipe, Mapping)
+    if option.repeated:
+        right, words = (str, list, tuple), "text, or several"
+    if (value is None and f.default is None) or (isinstance(value, right) and isinstance(value, bool) == option.flag):
+        return
+    raise BadInput(f"--{name.replace('_', '-')} must be {words}, got {value!r}")
 
 
 def to_document(question: Question) -> dict[str, Any]:
@@ -331,9 +350,10 @@ def from_document(document: Mapping[str, Any], folder: Path) -> Question:
     Raises:
         BadInput, KeyError, TypeError: it is none.
     """
-    stored = {
-        f.name: option.read(document[f.name]) for f, option in options().values() if option.stored and f.name != "space"
-    }
-    return Question(
-        **stored, space=str(document["space"]), output=folder.parent, name=folder.name, planned=document["planned"]
-    )
+    kept = {f.name: document[f.name] for f, option in options().values() if option.stored and f.name != "space"}
+    for name, (f, option) in options().items():
+        if f.name in kept:
+            _check_kind(name, f, option, kept[f.name])
+    read = {f.name: option.read(kept[f.name]) for f, option in options().values() if f.name in kept}
+    planned = int(document["planned"])
+    return Question(**read, space=str(document["space"]), output=folder.parent, name=folder.name, planned=planned)

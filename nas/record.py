@@ -45,11 +45,12 @@ class Record(Report):
         return self.status is Status.FINISHED
 
     @property
-    def objectives(self) -> tuple[float, ...]:
-        """Of a finished trial, in the order of ``OBJECTIVES``."""
+    def objectives(self) -> dict[str, float]:
+        """Of a finished trial, in the order of ``OBJECTIVES``; a cost that its run did not know is left out."""
         if not self.finished:
             raise ValueError(f"{self.name} has no objectives: its status is {self.status}")
-        return tuple(float(self.costs[o] if o in self.costs else getattr(self, o)) for o in OBJECTIVES)
+        known = {**self.costs, "accuracy": self.accuracy or 0.0}
+        return {name: float(known[name]) for name in OBJECTIVES if name in known}
 
     def to_entry(self) -> dict[str, Any]:
         """Plain values, without those that are not known."""

@@ -20,6 +20,7 @@ from trainers.judges.base import Judge, Setting
 from .candidates import Candidates
 from .cost.latency import describe
 from .cost.table import table_from, table_to_document
+from .metrics import METRICS
 from .papers.rows import published
 from .preparation import (
     Prepared,
@@ -40,7 +41,7 @@ from .run.copy import Mirror
 from .run.journal import TornWarning
 from .run.provenance import provenance
 from .run.run import require_new
-from .run.watch import Watch
+from .run.watch import Careful, Watch
 from .tune.cluster import Cluster, connected
 from .tune.conductor import Conductor
 from .tune.tuner import Work, run_trials
@@ -59,7 +60,8 @@ class Outcome:
         measured: whole networks' measurements, by architecture key and metric, with their spread.
         interrupted: whether trials are left to do; ``--resume`` goes on.
         exhausted: why there were no further proposals, if so.
-        in_training: the share of the time of ``at_once`` trials that went into training and scoring, in this process.
+        in_training: the share of the trials' time, from the placing of each to its end, that went into training and
+            scoring, in this process.
     """
 
     run: Run
@@ -70,7 +72,6 @@ class Outcome:
     interrupted: bool = False
     exhausted: str | None = None
     in_training: float | None = None
-    at_once: int = 1
 
     @property
     def front(self) -> list[Record]:
@@ -101,8 +102,8 @@ def search(
     """
     written = {**options, **({"space": space} if space else {}), **({"budget": budget} if budget else {})}
     if resume is not None:
-        return go_on(Path(resume), written, watch or Watch())
-    return begin(asked(written), watch or Watch())
+        return go_on(Path(resume), written, Careful(watch or Watch()))
+    return begin(asked(written), Careful(watch or Watch()))
 
 
 def begin(question: Question, watch: Watch) -> Outcome:
@@ -132,7 +133,10 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         space = parse_space(run.question.space_name, run.space_document, str(run.state / "space.yaml"))
         table = table_from(run.costs_document)
         if table is None or set(table.slots) != set(space.slots):
-            raise BadInput(f"--resume {run.folder}: state/costs.json can't be read: copy it with the run's folder")
+            raise BadInput(
+                f"--resume {run.folder}: state/costs.json can't be read, or lacks one of {', '.join(METRICS)}: "
+                f"copy it with the run's folder; a run of a version without one of them can't be gone on with"
+            )
         feasible = feasible_set(space, table, run.question)
         candidates = _recalled(lambda: Candidates(run, space, table, feasible), watch)
         if not candidates.to_do:
@@ -148,7 +152,9 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         require_same_data(data, run.document["data"])
         cluster = cluster or stack.enter_context(connected(None))
         cluster.trials_at_once(_resources(question))
-        run = replace(run, question=question)
+        before, run = Run.read(folder), replace(run, question=question)
+        if before.checkpoints(before.question.storage) != run.checkpoints(question.storage):
+            checkpoint.move_all(before.checkpoints(before.question.storage), run.checkpoints(question.storage))
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
         return Search(run, Prepared(question, space, data, table, feasible), candidates, cluster, watch).run_it()
 
@@ -213,12 +219,13 @@ class Search:
             raise
         finally:
             self.watch.closed()
-        _copy_all(self.mirror, self.watch)
+            _copy_all(self.mirror, self.watch)
         return outcome
 
     def _trials(self) -> Outcome:
         try:
             run_trials(self._work(), self.conductor)
+            self.conductor.settle()
         except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
             self.ending.export()
             raise
@@ -227,10 +234,9 @@ class Search:
         if self.conductor.hopeless is not None:
             self.ending.export()
             raise BadInput(f"the search stopped: {self.conductor.hopeless}; mend that, then --resume {self.run.folder}")
-        spent, span = self.conductor.spent_s, self.conductor.span_s
-        slots = min(self.at_once, max(1, len(self.candidates.ended)))
+        spent, running = self.conductor.spent_s, self.conductor.running_s
         outcome = self.ending.outcome(self.watch)
-        return replace(outcome, in_training=spent / (span * slots) if span else None, at_once=self.at_once)
+        return replace(outcome, in_training=spent / running if running else None)
 
     def _work(self) -> Work:
         question = self.ready.question
@@ -272,9 +278,12 @@ class Search:
                 self.watch.said(f"the copy at --storage is behind: {self.mirror.problem}")
 
     def _forget(self, *records: Record) -> None:
-        """Their checkpoints."""
-        if self.checkpoints is not None:
-            checkpoint.delete_all(self.checkpoints, {record.key for record in records})
+        """Their checkpoints. Where that can't be done now, it is when the run is gone on with."""
+        try:
+            if self.checkpoints is not None:
+                checkpoint.delete_all(self.checkpoints, {record.key for record in records})
+        except OSError as error:
+            self.watch.said(f"checkpoints can't be deleted: {error.strerror or error}")
 
     def _require_room(self, error: OSError) -> None:
         """BadInput on a full disk: nothing more can be written; what was written is whole."""
@@ -289,41 +298,46 @@ class Ending:
     """What a run has in the end: exports, whole networks' measurements, the picture."""
 
     def __init__(self, run: Run, space: Space, measured_on: str, candidates: Candidates) -> None:
-        self.run, self.space, self.measured_on, self.candidates = run, space, measured_on, candidates
+        self.run, self.candidates = run, candidates
         self.device = device_for_costs(run.question)
+        self.exporter = Exporter(run, space, self.device, measured_on)
 
     def export(self) -> None:
-        """What there is, unmeasured."""
-        Exporter(self.run, self.space, self.device).export(self.candidates.ledger.records, {})
+        """What there is, with what was measured before."""
+        self.exporter.export(self.candidates.ledger.records, self._known())
 
     def outcome(self, watch: Watch) -> Outcome:
         """Export what is new; a run that has ended and was exported before is only read."""
         records, beside = self.candidates.ledger.records, self.candidates.references.records
-        interrupted = self.candidates.to_do > 0 and self.candidates.exhausted is None
+        interrupted = self.candidates.to_do > 0
         before = self.run.measured
         if before is not None and before["trials"] == [len(records), len(beside)] and not interrupted:
-            measured = before["networks"]
+            measured = self._known()
             best = best_of(self.run, records, measured)
         else:
-            measured = self._measured(records, beside, interrupted, watch)
-            best = Exporter(self.run, self.space, self.device).export(records, measured)
-            points = published(self.space.backbone)
+            measured = self._known() if interrupted else self._measured(records, beside, watch)
+            best = self.exporter.export(records, measured)
+            points = published(self.exporter.space.backbone)
             _draw(
                 self.run.folder / "pareto.png", self.run.folder.name, self.run.question.budget, records, beside, points
             )
             if not interrupted:
-                self.run.write_measured({"trials": [len(records), len(beside)], "networks": measured})
+                counts = [len(records), len(beside)]
+                said = {"device": measured.how, "networks": measured.networks, "complete": self.candidates.complete}
+                self.run.write_measured({"trials": counts, **said})
         return Outcome(self.run, records, beside, best, measured, interrupted, self.candidates.exhausted)
 
-    def _measured(
-        self, records: Sequence[Record], beside: Sequence[Record], interrupted: bool, watch: Watch
-    ) -> Measured:
-        if interrupted:
-            return {}
+    def _known(self) -> Measured:
+        """What was measured when the run ended before."""
+        before = self.run.measured
+        return Measured({}, {}) if before is None else Measured(before["networks"], before["device"])
+
+    def _measured(self, records: Sequence[Record], beside: Sequence[Record], watch: Watch) -> Measured:
         self.export()  # first of all, whatever happens to the measurement
-        if self.measured_on != describe(self.device)["device"]:
-            watch.said(f"latency is that of {self.measured_on}: this machine times no whole networks")
-            return {}
+        if not self.exporter.measured_here:
+            watch.said(f"latency is that of {self.exporter.measured_on}: this machine times no whole networks")
+            return self._known()
         watch.doing("measuring whole networks")
         torch.set_num_threads(1)
-        return measure_whole(to_be_measured(self.run, records, beside), self.device)
+        networks = measure_whole(to_be_measured(self.run, records, beside), self.device)
+        return Measured(networks, describe(self.device))

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from .backbones import BACKBONES
-from .checks import BadInput, require_known
+from .checks import BadInput, expanded, require_known
 from .slots import VANILLA, Choice, convert, find_slots
 
 SECTIONS = ("space", "backbone", "layers", "metrics", "budget", "training", "provenance")
@@ -113,7 +113,7 @@ def proxy_of(
 def load_architecture(path: str | Path) -> Architecture:
     """Read an architecture YAML, such as ``results/RUN/best.yaml``; a ValueError says why it can't be built."""
     try:
-        document = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+        document = yaml.safe_load(expanded(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: can't be read: {error}") from None
     except yaml.YAMLError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from .checks import BadInput, require_known
+from .checks import BadInput, expanded, require_known
 
 FOLDER = Path(__file__).parent / "spaces"
 SUFFIXES = (".yaml", ".yml")
@@ -25,7 +25,7 @@ def space_path(name_or_path: str) -> Path:
     """
     path = Path(name_or_path)
     if path.suffix in SUFFIXES:
-        return path.expanduser()
+        return expanded(path)
     require_known("space", name_or_path, list_spaces())
     return FOLDER / f"{name_or_path}.yaml"
 

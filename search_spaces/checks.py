@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 
 
 class BadInput(ValueError):
@@ -20,6 +21,14 @@ def number(name: str, value: object) -> float:
     except (ValueError, ZeroDivisionError):
         raise BadInput(f"{name} must be a number or a fraction such as 1/4, got {value!r}") from None
     return int(value) if value == int(value) else float(value)
+
+
+def expanded(path: str | Path) -> Path:
+    """``~/x`` → the home folder's ``x``; BadInput where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise BadInput(f"{path}: {error}") from None
 
 
 def require_known(what: str, name: str, known: Iterable[str]) -> None:

@@ -196,6 +196,7 @@ def test_a_whole_run(cache: Path) -> None:
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 trials (4 to be proposed) train on this machine's CPUs, 1 CPU core each: " in done.stdout
     assert "Ray dashboard: http://127.0.0.1:" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(cache)) + 40  # a pipe: only paths may be longer
     assert "…" not in done.stdout.replace("s3://…", "")
@@ -218,6 +219,37 @@ def test_a_whole_run(cache: Path) -> None:
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)
     assert recount.returncode == 0
     nothing_changes_without_anything_to_do(cache / "whole")
+
+
+@pytest.mark.slow
+def test_a_whole_run_with_an_odd_name_into_an_output_of_few_letters(cache: Path) -> None:
+    """Markup, mathematics and a slash-like bracket in a name; references with α; nothing of it ends in a traceback."""
+    name = "[bold]a$_$ [red]b"
+    plain = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    question = [*SMALL[:-1], "--trials", "1", "--output", str(cache), "--name", name, "--budget", "20MFLOPs"]
+    for arguments in (question, ["--resume", str(cache / name)]):
+        command = [sys.executable, "launch.py", *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **plain}, capture_output=True, timeout=240, check=False
+        )
+        said = done.stdout.decode("ascii")
+        assert done.returncode == 0, said + done.stderr.decode()
+        assert name in said
+        assert "SPConv alpha=1/2 g=2" in said
+        assert done.stderr == b""
+    assert (cache / name / "pareto.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_no_search(cache: Path) -> None:
+    """``launch.py … | head -1``."""
+    question = [*SMALL, "--trials", "2", "--output", str(cache), "--name", "piped", "--budget", "20MFLOPs"]
+    process = subprocess.Popen([sys.executable, "launch.py", *question], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    process.stdout.close()
+    process.wait(timeout=240)
+    assert len(Run.read(cache / "piped").candidates) == 2
+    assert (cache / "piped" / "best.yaml").is_file()
 
 
 def nothing_changes_without_anything_to_do(folder: Path) -> None:

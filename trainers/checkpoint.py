@@ -5,10 +5,9 @@ from collections.abc import Container
 from contextlib import suppress
 from typing import Any
 
-import fsspec
 import torch
 
-from .whole_file import write_whole
+from .whole_file import files_at, write_whole
 
 
 def save(url: str, state: dict[str, Any]) -> None:
@@ -19,33 +18,44 @@ def save(url: str, state: dict[str, Any]) -> None:
 
 
 def load(url: str, device: torch.device) -> dict[str, Any] | None:
-    """What ``save`` wrote, or ``None`` if there is nothing. No code in it is run (``weights_only``)."""
-    files, path = fsspec.core.url_to_fs(url)
+    """What ``save`` wrote, or ``None`` if nothing can be had there. No code in it is run (``weights_only``)."""
+    files, path = files_at(url)
     try:
         data = files.cat_file(path)
-    except FileNotFoundError:
+    except OSError:  # nothing there, or a storage that is gone: it begins again
         return None
     return torch.load(io.BytesIO(data), weights_only=True, map_location=device)
 
 
 def delete_all(folder: str, keys: Container[str]) -> None:
-    """Delete the checkpoints ``folder/KEY.pt`` of these keys, and then the folder if nothing is left in it."""
-    files, path = fsspec.core.url_to_fs(folder)
-    try:
-        names = [str(name).rpartition("/")[2] for name in files.ls(path, detail=False)]
-    except FileNotFoundError:
-        return
-    for name in names:
-        if name.removesuffix(".pt") in keys:
-            delete(f"{folder}/{name}")
+    """Delete the checkpoints ``folder/KEY.pt`` of these keys, half-written ones too, then the folder if it is empty.
+
+    Raises:
+        OSError: the folder can't be reached.
+    """
+    files, path = files_at(folder)
+    for name in _names(folder):
+        if name.lstrip(".").partition(".pt")[0] in keys:
+            with suppress(FileNotFoundError):
+                files.rm_file(f"{path}/{name}")
     with suppress(OSError):  # something is left
         files.rmdir(path)
 
 
-def delete(url: str) -> None:
-    """Nothing happens if it is not there."""
-    files, path = fsspec.core.url_to_fs(url)
+def move_all(source: str, target: str) -> None:
+    """To another folder, one by one, each whole."""
+    files, path = files_at(source)
+    for name in _names(source):
+        if not name.startswith("."):
+            write_whole(f"{target}/{name}", files.cat_file(f"{path}/{name}"))
+        files.rm_file(f"{path}/{name}")
+    with suppress(OSError):
+        files.rmdir(path)
+
+
+def _names(folder: str) -> list[str]:
+    files, path = files_at(folder)
     try:
-        files.rm_file(path)
+        return [str(name).rpartition("/")[2] for name in files.ls(path, detail=False)]
     except FileNotFoundError:
-        return
+        return []

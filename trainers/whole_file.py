@@ -4,8 +4,18 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+def files_at(url: str | Path) -> tuple[Any, str]:
+    """The file system of ``url`` and the path in it. A path is a path, even one with ``::`` in it."""
+    if "://" in str(url):
+        files, path = fsspec.core.url_to_fs(str(url))
+        return files, str(path)
+    return LocalFileSystem(), str(Path(url).absolute())
 
 
 def write_whole(url: str | Path, data: bytes) -> None:
@@ -48,7 +58,7 @@ def _write_here(path: Path, data: bytes) -> None:
 
 
 def _write_remote(url: str, data: bytes) -> None:
-    files, path = fsspec.core.url_to_fs(url)
+    files, path = files_at(url)
     partial = f"{path}.partial"
     files.makedirs(files._parent(path), exist_ok=True)
     try:

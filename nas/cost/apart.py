@@ -20,13 +20,16 @@ SERVE = "from nas.cost.apart import serve; serve()"
 def measure_apart(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
     """``measure``, elsewhere on this machine, with as many threads as here.
 
-    The process is a plain one, not one of ``multiprocessing``, which would run a user's script again.
+    The process is a plain one, not one of ``multiprocessing``, which would run a user's script again; it imports what
+    this one does, in the same order of places (``-P``: the working folder is none by itself).
 
     Raises:
         RuntimeError: the process died; what it said stands above.
     """
+    if any(getattr(metric.cost, "__module__", "") == "__main__" for metric in METRICS.values()):
+        return measure(space, device, progress)  # a script's own metric: no other process can import it
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    command, settings = [sys.executable, "-c", SERVE], {**os.environ, "PYTHONPATH": paths}
+    command, settings = [sys.executable, "-P", "-c", SERVE], {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(command, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What is in a space, and what a run on it would cost: ``--list-spaces`` and ``--dry-run``."""
+"""What is in a space, and what a run on it would cost: ``--dry-run``."""
 
 import math
 import time

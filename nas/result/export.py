@@ -18,16 +18,25 @@ from ..run import Run
 from ..run.files import write_yaml
 from ..run.provenance import provenance
 from .front import pareto_front
-from .measured import Measured, costs_of
+from .measured import Measured
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """Writes the architecture YAMLs of one run; ``device`` is the one that costs were measured on."""
+    """Writes the architecture YAMLs of one run.
+
+    Args:
+        device: this machine's; ``measured_on`` is the name of the one that the costs of layers were measured on.
+    """
 
     run: Run
     space: Space
     device: torch.device
+    measured_on: str
+
+    @property
+    def measured_here(self) -> bool:
+        return self.measured_on == describe(self.device)["device"]
 
     def export(self, candidates: Sequence[Record], measured: Measured) -> Record | None:
         """Write front/*.yaml and best.yaml; returns the best: the most accurate candidate within every budget.
@@ -57,7 +66,7 @@ class Exporter:
             "metrics": {
                 "accuracy": record.accuracy,
                 "test_accuracy": record.test_accuracy,
-                **costs_of(record, measured),
+                **measured.costs(record),
                 "measured": self._how(record, measured),
             },
             "budget": [str(b) for b in question.budget],
@@ -87,14 +96,15 @@ class Exporter:
             "accuracy": f"validation split of {dataset}, proxy network",
             "test_accuracy": f"test split of {dataset}, proxy network; not used by the search",
         }
-        whole = measured.get(record.key, {})
+        whole = measured.of(record)
+        of_layers = describe(self.device) if self.measured_here else {"device": self.measured_on}
         for name, metric in METRICS.items():
             if metric.whole is None:
                 said[name] = metric.how
             elif name in whole:
-                said[name] = {**describe(self.device), "method": "whole network", "spread": whole[name][1]}
+                said[name] = {**measured.how, "method": "whole network", "spread": whole[name][1]}
             else:
-                said[name] = {**describe(self.device), "method": metric.how}
+                said[name] = {**of_layers, "method": metric.how}
         return said
 
     def _training(self) -> dict[str, Any]:
@@ -110,7 +120,7 @@ class Exporter:
 def best_of(run: Run, candidates: Sequence[Record], measured: Measured) -> Record | None:
     """The most accurate finished candidate within every budget."""
     finished = sorted((r for r in candidates if r.finished), key=lambda r: (-(r.accuracy or 0), r.costs["flops"]))
-    return next((r for r in finished if not broken(run.question.budget, costs_of(r, measured))), None)
+    return next((r for r in finished if not broken(run.question.budget, measured.costs(r))), None)
 
 
 def to_be_measured(run: Run, candidates: Sequence[Record], references: Sequence[Record]) -> list[Record]:

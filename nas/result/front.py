@@ -21,4 +21,4 @@ def pareto_front(records: Iterable[Record]) -> list[Record]:
 
 def _losses(record: Record) -> list[float]:
     """The objectives, turned so that less is better."""
-    return [v if way == "minimize" else -v for v, way in zip(record.objectives, OBJECTIVES.values(), strict=True)]
+    return [value if OBJECTIVES[name] == "minimize" else -value for name, value in record.objectives.items()]

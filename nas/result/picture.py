@@ -42,9 +42,8 @@ def draw(
     for budget in budgets:
         if budget.metric == "flops":
             axes.axvline(budget.limit / 1e9, color="#636363", linestyle="--", linewidth=1, label=f"budget {budget}")
-    axes.set(
-        xlabel="GFLOPs of the target network (multiply-adds)", ylabel="validation accuracy of the proxy, %", title=title
-    )
+    axes.set(xlabel="GFLOPs of the target network (multiply-adds)", ylabel="validation accuracy of the proxy, %")
+    axes.set_title(title, parse_math=False)  # it is a folder's name, whatever is in it
     axes.grid(alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
     if published:

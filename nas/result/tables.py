@@ -11,7 +11,7 @@ from rich.text import Text
 from ..budget import Budget, broken
 from ..metrics import METRICS, in_column
 from ..record import Record
-from .measured import Measured, costs_of
+from .measured import Measured
 
 
 def print_table(
@@ -56,23 +56,25 @@ def print_results(
     measured: Measured,
 ) -> None:
     """``groups``: the front, and the vanilla network and the papers' settings beside it."""
-    costs = [METRICS[name].column[0] for name in METRICS]
+    known = [name for name in METRICS if any(name in record.costs for group in groups for record in group)]
+    costs = [METRICS[name].column[0] for name in known]
     sections = [
-        [_row("best" if record is best else record.name, record, budgets, measured) for record in group]
+        [_row("best" if record is best else record.name, record, budgets, (known, measured)) for record in group]
         for group in groups
     ]
     headings = ["network", "accuracy", "test", *costs, "budget"]
     print_table(console, f"Pareto front: {len(groups[0])} candidates; below it the references", headings, sections)
 
 
-def _row(name: str, record: Record, budgets: Sequence[Budget], measured: Measured) -> list[str]:
-    whole = measured.get(record.key, {})
-    costs = costs_of(record, measured)
+def _row(name: str, record: Record, budgets: Sequence[Budget], of: tuple[Sequence[str], Measured]) -> list[str]:
+    """A cell for each cost that is known."""
+    known, measured = of
+    whole, costs = measured.of(record), measured.costs(record)
     return [
         name,
         f"{record.accuracy:.1%}" if record.finished else str(record.status),
         "" if record.test_accuracy is None else f"{record.test_accuracy:.1%}",
-        *(in_column(m, costs[m]) + (f" ± {in_column(m, whole[m][1] / 2)}" if m in whole else "") for m in METRICS),
+        *(in_column(m, costs[m]) + (f" ± {in_column(m, whole[m][1] / 2)}" if m in whole else "") for m in known),
         "over" if broken(budgets, costs) else "yes",
     ]
 

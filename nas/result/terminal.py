@@ -1,6 +1,7 @@
 """What a user sees on a terminal, or in a pipe, while a search runs; imports nothing that is slow to import."""
 
 import codecs
+import os
 import sys
 import time
 
@@ -43,6 +44,14 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
 
+class Printer(Console):
+    """A console whose reader may go away (``… | head``): nothing more is printed then, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Terminal(Watch):
     """A bar and lines on a terminal; elsewhere lines, and now and then where the trials are."""
 
@@ -67,6 +76,7 @@ class Terminal(Watch):
 
     def doing(self, text: str) -> None:
         if self.console.is_terminal:
+            self.bar.stop()
             self.status.update(text)
             self.status.start()
         elif time.monotonic() - self.last_line > SIGN_OF_LIFE_S:

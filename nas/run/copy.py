@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import yaml
 
 from search_spaces.checks import BadInput
-from trainers.whole_file import write_whole
+from trainers.whole_file import files_at, write_whole
 
 EVERY_S = 30.0
 LOCAL_ONLY = {"lock"}
@@ -17,7 +16,7 @@ LOCAL_ONLY = {"lock"}
 def require_writable(storage: str) -> None:
     """BadInput where nothing can be written at ``storage``, or nothing that is installed speaks its protocol."""
     try:
-        files, path = fsspec.core.url_to_fs(storage)
+        files, path = files_at(storage)
         probe = f"{path.rstrip('/')}/.writable"
         files.makedirs(path, exist_ok=True)
         files.pipe_file(probe, b"")
@@ -28,7 +27,7 @@ def require_writable(storage: str) -> None:
 
 def require_own(storage: str, name: str, run_id: str | None) -> None:
     """BadInput where ``storage`` holds another run of this name; ``run_id`` is ``None`` for one that is new."""
-    files, path = fsspec.core.url_to_fs(f"{storage}/{name}/search.yaml")
+    files, path = files_at(f"{storage}/{name}/search.yaml")
     try:
         there = yaml.safe_load(files.cat_file(path))
     except FileNotFoundError:
@@ -75,12 +74,10 @@ class Mirror:
                     yield path, changed
 
     def _drop_what_went(self) -> None:
-        """What an earlier front had is not in the copy of a later one."""
-        files, root = fsspec.core.url_to_fs(f"{self.url}/{self.run.name}/front")
-        try:
-            names = [str(name).rpartition("/")[2] for name in files.ls(root, detail=False)]
-        except FileNotFoundError:
-            return
-        for name in names:
-            if not (self.run / "front" / name).exists():
+        """What an earlier front had, and a best.yaml that is none any more, are not in the copy either."""
+        files, root = files_at(f"{self.url}/{self.run.name}")
+        there = [str(name)[len(root) + 1 :] for name in files.glob(f"{root}/front/*.yaml")]
+        there += ["best.yaml"] if files.exists(f"{root}/best.yaml") else []
+        for name in there:
+            if not (self.run / name).exists():
                 files.rm_file(f"{root}/{name}")

@@ -3,6 +3,7 @@
 Reading one needs neither torch nor Ray nor the device that it ran on, and works while another process writes it.
 """
 
+import os
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from search_spaces.checks import BadInput
+from search_spaces.checks import BadInput, expanded
+from trainers.whole_file import write_whole
 
 from ..question import Question, changed, from_document, to_document
 from ..record import FORMAT, Record
@@ -24,6 +26,7 @@ from .journal import TornWarning
 from .ledger import read_ledger
 from .lock import locked
 
+MEASURED = {"trials", "networks", "device", "complete"}
 State = Mapping[str, Mapping[str, Any]]
 
 
@@ -60,9 +63,13 @@ class Run:
         run_id = secrets.token_hex(8)
         document = {"format": FORMAT, "id": run_id, **to_document(question), **about}
         with locked(folder / "state" / "lock"):
+            require_new(question)  # another process may have begun it meanwhile
+            _drop_partials(folder)
             write_yaml(folder / "state" / "space.yaml", state["space"])
             write_json(folder / "state" / "costs.json", state["costs"])
             write_yaml(folder / "search.yaml", document)  # last of all: a folder with it is a run
+            if question.storage is not None:  # so that no other run of this name begins there meanwhile
+                write_whole(f"{question.storage}/{folder.name}/search.yaml", (folder / "search.yaml").read_bytes())
             yield cls(folder, run_id, question, document)
 
     @classmethod
@@ -78,7 +85,10 @@ class Run:
         """
         folder = cls.to_go_on(folder, written).folder
         _require_folder(folder)
+        if not (folder / "state").is_dir():
+            raise BadInput(f"{folder / 'state'} is missing: copy it with the run's folder")
         with locked(folder / "state" / "lock"):
+            _drop_partials(folder)
             run = cls.to_go_on(folder, written)  # what stands there now that nobody else writes it
             if run.question.storage is not None:
                 require_writable(run.question.storage)
@@ -94,15 +104,15 @@ class Run:
         return replace(before, question=changed(before.question, written))
 
     @classmethod
-    def read(cls, folder: Path) -> "Run":
+    def read(cls, folder: Path | str) -> "Run":
         """A run as it stands, going on or not.
 
         Raises:
             BadInput: there is none, or it can't be read.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         path = folder / "search.yaml"
-        if not path.is_file():
+        if not os.path.isfile(path):  # of a name that is too long, too, there is none
             raise BadInput(f"{folder}: there is no search.yaml; name the folder of a run, such as results/NAME")
         try:
             document = read_yaml(path)
@@ -110,9 +120,11 @@ class Run:
             if version == 1:
                 document = _from_format_1(document)
             elif version != FORMAT:
-                raise BadInput(f"{path}: its format is {version}, this version reads 1 to {FORMAT}")
+                raise BadInput(f"its format is {version}, this version reads 1 to {FORMAT}")
             return cls(folder, str(document["id"]), from_document(document, folder), document)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, BadInput):
+                raise BadInput(f"{path}: {error}") from None
             said = " ".join(str(error).split())
             raise BadInput(f"{path}: can't be read: {type(error).__name__}: {said}") from None
 
@@ -166,9 +178,10 @@ class Run:
         """What was measured of whole networks when the run ended, and how many trials it had then."""
         path = self.state / "measured.json"
         try:
-            return read_json(path) if path.exists() else None
+            found = read_json(path) if path.exists() else {}
         except (OSError, ValueError):
-            return None  # it is measured again
+            found = {}
+        return found if isinstance(found, dict) and set(found) >= MEASURED else None  # it is measured again
 
     def write_measured(self, measured: Mapping[str, Any]) -> None:
         write_json(self.state / "measured.json", measured)
@@ -193,7 +206,17 @@ def require_new(question: Question) -> None:
 
 def _is_remnant(folder: Path) -> bool:
     """Whether a folder is what a crash left of a run that had not begun."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"state"}
+    return folder.is_dir() and {p.name for p in folder.iterdir() if not _is_partial(p)} <= {"state"}
+
+
+def _is_partial(path: Path) -> bool:
+    """Whether it is what a killed process left of a file."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def _drop_partials(folder: Path) -> None:
+    for path in folder.rglob(".*.partial"):
+        path.unlink(missing_ok=True)
 
 
 def _require_folder(folder: Path) -> None:

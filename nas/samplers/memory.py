@@ -52,7 +52,7 @@ class Memory:
     def tell(self, record: Record) -> None:
         """How a candidate that was asked for has ended."""
         state = STATES[record.status]
-        values = record.objectives if record.finished else None
+        values = list(record.objectives.values()) if record.finished else None
         self._study.tell(self._running.pop(record.name), values, state)
 
     def recall(self, entry: Entry, record: Record | None) -> None:
@@ -60,7 +60,7 @@ class Memory:
         state = TrialState.RUNNING if record is None else STATES[record.status]
         trial = create_trial(
             state=state,
-            values=record.objectives if record is not None and record.finished else None,
+            values=list(record.objectives.values()) if record is not None and record.finished else None,
             params=dict(entry["params"]),
             distributions=self.sampler.distributions,
             system_attrs=dict(entry.get("system_attrs", {})),

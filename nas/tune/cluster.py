@@ -39,14 +39,16 @@ class Cluster:
         Raises:
             BadInput: not even one.
         """
-        have = ray.cluster_resources()
-        for name, amount in resources.items():
-            if amount > have.get(name.upper(), 0):
+        wanted = {name.upper(): amount for name, amount in resources.items() if amount}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for name, amount in wanted.items():
+            most = max((node.get(name, 0) for node in nodes), default=0)
+            if amount > most:
                 raise BadInput(
-                    f"a trial wants {amount:g} {name.upper()}, and Ray has {have.get(name.upper(), 0):g}: "
-                    f"lower --{name}s-per-trial or join a larger cluster"
+                    f"a trial wants {amount:g} {name}, and no node of Ray has more than {most:g}: "
+                    f"lower --{name.lower()}s-per-trial or join a larger cluster"
                 )
-        return min(int(have[name.upper()] / amount + 1e-9) for name, amount in resources.items() if amount)
+        return sum(min(int(node.get(n, 0) / amount + 1e-9) for n, amount in wanted.items()) for node in nodes)
 
     def is_one_machine(self) -> bool:
         """Whether all its nodes are this machine: they reach this one's folders then."""

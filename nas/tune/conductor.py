@@ -1,6 +1,7 @@
 """Between candidates and the trials that judge them: who runs, who is stopped, what a failure means for the others."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,13 +17,16 @@ FEW = 4
 class Conductor:
     """What happens to trials, told by their ids; it knows nothing of Ray.
 
+    Failures before the first success are held back: where all fail alike, the search stops, and none of them is
+    recorded, so that ``--resume`` tries them again when the cause is mended.
+
     Args:
         ended: called with each record that is on disk, before anyone who watches.
 
     Attributes:
         hopeless: why no trial of this search can succeed, if so.
         spent_s: seconds of training and scoring that were reported.
-        span_s: seconds from the beginning of the first step that was reported to the end of the last.
+        running_s: seconds that trials ran, from the placing of each to its end, summed over all.
     """
 
     def __init__(self, candidates: Candidates, ended: Callable[[Record], None], watch: Watch) -> None:
@@ -30,10 +34,14 @@ class Conductor:
         self.names: dict[str, str] = {}
         self.latest: dict[str, Report] = {}
         self.hopeless: str | None = None
-        self.spent_s = self.span_s = 0.0
-        self._first_step: float | None = None
-        self._deaths = 0
-        self._in_vain: list[Record] | None = []  # what ended until the first trial that did not fail
+        self.spent_s = self.running_s = 0.0
+        self._running: set[str] = set()
+        self._clock = time.monotonic()
+        self._dead: list[str] = []  # whose process died since anyone reported
+        self._deaths = Counter[str]()
+        self._in_vain: dict[str, Report] = {}  # failures before the first success
+        self._succeeded = candidates.any_finished
+        self._reported = self._succeeded
 
     @property
     def over(self) -> bool:
@@ -48,13 +56,19 @@ class Conductor:
         return candidate
 
     def started(self, trial: str) -> None:
+        """A trial was placed: it has a process, or had one and has another."""
         if trial in self.names:
+            self._tick()
+            self._running.add(trial)
             self.watch.running(self.names[trial], self.latest.get(trial))
 
     def heard(self, trial: str, report: Report) -> bool:
         """A trial reported; returns whether it is to be stopped."""
-        self._deaths = 0
-        self._count_time(report)
+        if trial not in self.names:
+            return False
+        self._tick()
+        self._dead, self._reported = [], True
+        self.spent_s += report.step_s or 0.0
         reason = self.candidates.stops(self.names[trial], report)
         if reason is not None:
             report = replace(report, status=Status.STOPPED, reason=reason)
@@ -73,46 +87,66 @@ class Conductor:
 
     def died(self, trial: str, error: str) -> None:
         """A trial's process died; it goes on in another."""
-        self._deaths += 1
-        self.watch.said(f"{self.names[trial]}: its process died; it goes on in another")
-        heard_of_any = self._first_step is not None
-        if self._deaths >= max(FEW, (3 if heard_of_any else 2) * len(self.names)):
-            reason = _last_line(error)
-            self.hopeless = f"trials' processes died {self._deaths} times in a row without a report: {reason}"
+        name = self.names.get(trial)
+        if name is None:
+            return
+        self._gone(trial)
+        self._dead.append(name)
+        self._deaths[name] += 1
+        times = f" ({self._deaths[name]} times now)" if self._deaths[name] > 1 else ""
+        self.watch.said(f"{name}: its process died{times}; it goes on in another")
+        if self._all_die():
+            self.hopeless = f"trials' processes died {len(self._dead)} times without a report: {_last_line(error)}"
 
     def failed(self, trial: str, error: str) -> None:
         """A trial's process died more often than it is begun again."""
         if trial in self.names:
-            report = self.latest.get(trial, Report())
-            self._end(
-                trial, replace(report, status=Status.FAILED, accuracy=None, reason=_last_line(error), traceback=error)
-            )
+            last = replace(self.latest.get(trial, Report()), status=Status.FAILED, accuracy=None)
+            self._end(trial, replace(last, reason=_last_line(error), traceback=error))
+
+    def settle(self) -> None:
+        """No trial runs any more: what was held back is recorded, unless it is hopeless."""
+        if self.hopeless is None:
+            held, self._in_vain = self._in_vain, {}
+            for name, report in held.items():
+                self._record(name, report)
+
+    def _all_die(self) -> bool:
+        """Whether it is not one candidate's fault, nor one node's.
+
+        In a run where a trial has ever reported, every open trial must have died thrice, and several candidates.
+        """
+        several, times = (FEW, 3) if self._reported else (2, 2)
+        return len(set(self._dead)) >= several and len(self._dead) >= max(FEW, times * len(self.names))
 
     def _end(self, trial: str, report: Report) -> None:
-        record = self.candidates.update(self.names[trial], report)
-        if record is None:
-            return
-        del self.names[trial]
+        name = self.names.pop(trial)
         self.latest.pop(trial, None)
-        self._weigh(record)
-        self.ended(record)
-        self.watch.ended(record)
-
-    def _weigh(self, record: Record) -> None:
-        """The first few all failed: so will the others."""
-        if self._in_vain is None or record.status is not Status.FAILED:
-            self._in_vain = None
+        self._gone(trial)
+        if report.status is Status.FAILED and not self._succeeded:
+            self._in_vain[name] = report
+            self.watch.said(f"{name}: failed: {report.reason}")
+            if len(self._in_vain) >= FEW:
+                self.hopeless = f"the first {len(self._in_vain)} trials all failed, the last by: {report.reason}"
             return
-        self._in_vain.append(record)
-        if len(self._in_vain) >= FEW:
-            self.hopeless = f"the first {len(self._in_vain)} trials all failed, the last by: {record.reason}"
+        self._succeeded = True
+        self.settle()
+        self._record(name, report)
 
-    def _count_time(self, report: Report) -> None:
-        now, step_s = time.monotonic(), report.step_s or 0.0
-        if self._first_step is None:
-            self._first_step = now - step_s
-        self.spent_s += step_s
-        self.span_s = now - self._first_step
+    def _record(self, name: str, report: Report) -> None:
+        record = self.candidates.update(name, report)
+        if record is not None:
+            self.ended(record)
+            self.watch.ended(record)
+
+    def _gone(self, trial: str) -> None:
+        self._tick()
+        self._running.discard(trial)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.running_s += len(self._running) * (now - self._clock)
+        self._clock = now
 
 
 def _last_line(error: str) -> str:

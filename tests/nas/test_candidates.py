@@ -15,6 +15,7 @@ from nas.run import Run, journal
 from nas.samplers import SAMPLERS
 from nas.stopping import STOPPING
 from search_spaces import Space, load_space
+from search_spaces.checks import BadInput
 from trainers.report import Report, Status
 
 
@@ -107,25 +108,57 @@ class Killed(BaseException):
     """As SIGKILL: nothing that follows is done."""
 
 
+@pytest.mark.filterwarnings("ignore::nas.run.journal.TornWarning")
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("seed", range(4))
-def test_killed_between_any_two_writes(
+@pytest.mark.parametrize("moment", ["before", "within", "after"])
+def test_killed_at_every_single_write(
+    sampler: str, moment: str, space: Space, table: CostTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, within and after each write of the run in turn; the next process finishes what is left."""
+    append, left = journal.append, 0
+
+    def risky(path: Path, entry: dict) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and moment == "within":
+            with path.open("ab") as file:
+                file.write(b'{"format": 2, "na')  # torn
+        if left == 0 and moment != "after":
+            raise Killed
+        append(path, entry)
+        if left == 0:
+            raise Killed
+
+    monkeypatch.setattr(journal, "append", risky)
+    write, killed = 0, True
+    while killed:
+        write, killed = write + 1, False
+        box, left = Sandbox(space, table, tmp_path / str(write), trials=6, sampler=sampler), write
+        try:
+            list(work(box.candidates(), at_once=2))
+        except Killed:
+            killed = True
+            list(work(box.candidates(), at_once=2))
+        check(box, 6)
+    assert write > 6 * 2 + 4  # each candidate's proposal and end, and the references
+
+
+@pytest.mark.filterwarnings("ignore::nas.run.journal.TornWarning")
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again(
     sampler: str, seed: int, space: Space, table: CostTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process dies before or after a write at random, or within one; the last one finishes what is left."""
+    """Each process dies at one of its writes, at random; the last one finishes what is left."""
     rng, append = random.Random(seed), journal.append
     box = Sandbox(space, table, tmp_path, trials=30, sampler=sampler)
 
     def risky(path: Path, entry: dict) -> None:
         fate = rng.random()
-        if fate < 0.05:
-            raise Killed
-        if fate < 0.10:
-            with path.open("ab") as file:
-                file.write(b'{"format": 2, "na')  # torn
+        if fate < 0.1:
             raise Killed
         append(path, entry)
-        if fate < 0.15:
+        if fate < 0.2:
             raise Killed
 
     monkeypatch.setattr(journal, "append", risky)
@@ -142,9 +175,12 @@ def test_killed_between_any_two_writes(
     assert len(box.run.references) == len({r.name for r in box.run.references})
 
 
-test_killed_between_any_two_writes = pytest.mark.filterwarnings("ignore::nas.run.journal.TornWarning")(
-    test_killed_between_any_two_writes
-)
+@pytest.mark.parametrize("text", ["{}", '{"name": "0001", "params": 3}', '{"name": "x", "params": {}}'])
+def test_proposals_that_are_damaged_are_one_line(text: str, space: Space, table: CostTable, tmp_path: Path) -> None:
+    box = Sandbox(space, table, tmp_path, trials=3, sampler="random")
+    box.run.proposals_file.write_text(text + "\n")
+    with pytest.raises(BadInput, match=r"proposals\.jsonl is damaged: .*; copy it with the run's folder"):
+        box.candidates()
 
 
 def test_random_proposals_do_not_depend_on_interruptions(space: Space, table: CostTable, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """What happens to trials, without Ray: who is stopped, what a failure means for the others, where the time went."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from nas.run.watch import Watch
+from nas.run.watch import Careful, Watch
 from nas.tune import conductor as module
+from nas.tune.cluster import Cluster
 from nas.tune.conductor import FEW, Conductor
+from search_spaces.checks import BadInput
 from trainers.report import Report, Status
 
 
@@ -22,6 +24,7 @@ class Queue:
     left: int = 100
     stopping: str | None = None
     disk_error: OSError | None = None
+    any_finished: bool = False
     updates: list[tuple[str, Report]] = field(default_factory=list)
 
     def suggest(self) -> Named | None:
@@ -65,17 +68,31 @@ def conductor(queue: Queue) -> Conductor:
     return made
 
 
-def test_time_in_training_is_what_this_process_saw(conductor: Conductor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_in_training_is_what_this_process_saw(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the pause before a resume, which trials' own times would count; and no clock that someone may set back."""
     now = 1000.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     monkeypatch.setattr(module.time, "time", lambda: -5.0)  # nobody may ask it
-    old = Report(accuracy=0.5, started=-1e9, ended=0.0, train_s=9e9, step_s=4.0, loss_by_epoch=(1.0,))
-    conductor.heard("a", old)
-    now = 1004.0
-    conductor.heard("b", running(5.0))
-    assert conductor.spent_s == 9.0
-    assert conductor.span_s == 8.0  # from the beginning of the first step that was reported
+    conductor = Conductor(queue, lambda record: None, Lines())
+    conductor.begin("a")
+    now = 1050.0  # Ray starts
+    conductor.started("a")
+    now = 1060.0
+    conductor.heard("a", Report(accuracy=0.5, started=-1e9, ended=0.0, train_s=9e9, step_s=9.0, loss_by_epoch=(1.0,)))
+    conductor.begin("b")
+    conductor.started("b")  # another node has joined
+    now = 1070.0
+    conductor.heard("a", replace(finished(), step_s=10.0))
+    conductor.completed("a")
+    now = 1075.0
+    conductor.died("b", "lost")
+    now = 1080.0  # it waits for a place
+    conductor.started("b")
+    now = 1090.0
+    conductor.heard("b", replace(finished(), step_s=8.0))
+    conductor.completed("b")
+    assert conductor.spent_s == 27.0
+    assert conductor.running_s == 20 + 15 + 10
 
 
 def test_a_stopped_trial_is_recorded_as_one(conductor: Conductor, queue: Queue) -> None:
@@ -98,9 +115,11 @@ def test_a_trial_that_ctrl_c_ends_is_not_recorded(conductor: Conductor, queue: Q
 def test_a_trial_whose_process_died_for_good_is_recorded_with_its_last_epochs(
     conductor: Conductor, queue: Queue
 ) -> None:
+    conductor.heard("b", finished())
+    conductor.completed("b")
     conductor.heard("a", running())
     conductor.failed("a", "Traceback\n  somewhere\nRuntimeError: lost\n")
-    ((_, report),) = queue.updates
+    (_, (_, report)) = queue.updates
     assert (report.status, report.reason, report.accuracy) == (Status.FAILED, "RuntimeError: lost", None)
     assert report.epoch == 1
 
@@ -111,6 +130,18 @@ def test_deaths_without_any_report_are_hopeless_after_a_few(conductor: Conductor
         conductor.died("ab"[i % 2], "ModuleNotFoundError: No module named 'x'")
     assert conductor.hopeless.endswith("ModuleNotFoundError: No module named 'x'")
     assert conductor.begin("c") is None
+
+
+def test_one_candidate_that_kills_its_process_is_not_everyones_fault(queue: Queue) -> None:
+    """With one trial at a time: it is recorded after its ten restarts, and the others go on."""
+    queue.any_finished = True
+    conductor = Conductor(queue, lambda record: None, Lines())
+    conductor.begin("a")
+    for _ in range(10):
+        conductor.died("a", "killed")
+    conductor.failed("a", "killed")
+    assert not conductor.over
+    assert [report.status for _, report in queue.updates] == [Status.FAILED]
 
 
 def test_a_node_that_is_lost_is_not_hopeless(queue: Queue) -> None:
@@ -124,41 +155,80 @@ def test_a_node_that_is_lost_is_not_hopeless(queue: Queue) -> None:
     assert not conductor.over
 
 
-def test_deaths_of_all_again_and_again_are_hopeless_even_later(conductor: Conductor) -> None:
+def test_deaths_of_all_again_and_again_are_hopeless_even_later(queue: Queue) -> None:
+    conductor = Conductor(queue, lambda record: None, Lines())
+    for trial in "abcd":
+        conductor.begin(trial)
     conductor.heard("a", running())
-    for i in range(5):
-        conductor.died("ab"[i % 2], "out of memory")
+    for i in range(11):
+        conductor.died("abcd"[i % 4], "out of memory")
     conductor.heard("b", running())  # some progress: counted anew
-    for i in range(6):
+    for i in range(12):
         assert not conductor.over
-        conductor.died("ab"[i % 2], "out of memory")
-    assert "6 times in a row" in conductor.hopeless
+        conductor.died("abcd"[i % 4], "out of memory")
+    assert "12 times without a report: out of memory" in conductor.hopeless
 
 
-def test_failures_of_the_first_few_are_hopeless_and_later_ones_are_not(queue: Queue) -> None:
-    failed = Report(status=Status.FAILED, reason="the loss is nan")
-    hopeless, later = (Conductor(queue, lambda record: None, Lines()) for _ in range(2))
-    for i, trial in enumerate("abcdefgh"):
-        for conductor in (hopeless, later):
-            if conductor.begin(trial):
-                conductor.heard(trial, finished() if conductor is later and i == 0 else failed)
-                conductor.completed(trial)
-    assert hopeless.hopeless == f"the first {FEW} trials all failed, the last by: the loss is nan"
-    assert not later.over
+FAILED = Report(status=Status.FAILED, reason="the loss is nan")
 
 
-def test_a_display_that_breaks_costs_no_record(queue: Queue) -> None:
-    """Records, checkpoints and copies come before anyone who watches."""
-    order: list[str] = []
+def end(conductor: Conductor, trial: str, report: Report) -> None:
+    if conductor.begin(trial):
+        conductor.heard(trial, report)
+        conductor.completed(trial)
+
+
+def test_where_all_fail_alike_none_is_recorded(conductor: Conductor, queue: Queue) -> None:
+    """So that all are tried again when the cause is mended, the references too."""
+    for trial in "cdefgh":
+        end(conductor, trial, FAILED)
+    conductor.settle()
+    assert conductor.hopeless == f"the first {FEW} trials all failed, the last by: the loss is nan"
+    assert queue.updates == []
+
+
+def test_first_failures_are_recorded_with_the_first_success(conductor: Conductor, queue: Queue) -> None:
+    end(conductor, "c", FAILED)
+    end(conductor, "d", FAILED)
+    assert queue.updates == []
+    end(conductor, "e", finished())
+    assert [r.status for _, r in queue.updates] == [Status.FAILED, Status.FAILED, Status.FINISHED]
+    for trial in "fghijk":
+        end(conductor, trial, FAILED)
+    assert not conductor.over
+    assert len(queue.updates) == 9
+
+
+def test_failures_of_a_short_run_are_recorded_at_its_end(conductor: Conductor, queue: Queue) -> None:
+    end(conductor, "c", FAILED)
+    conductor.settle()
+    assert [r.status for _, r in queue.updates] == [Status.FAILED]
+
+
+def test_a_display_that_breaks_costs_nothing(queue: Queue) -> None:
+    """A terminal that is gone: records are written, and the search goes on."""
 
     class Broken(Watch):
-        def ended(self, record: object) -> None:
-            order.append("watched")
+        def __getattribute__(self, name: str) -> object:
             raise RuntimeError("the terminal is gone")
 
-    conductor = Conductor(queue, lambda record: order.append("kept"), Broken())
-    conductor.begin("a")
-    conductor.heard("a", finished())
-    with pytest.raises(RuntimeError, match="the terminal is gone"):
-        conductor.completed("a")
-    assert (len(queue.updates), order) == (1, ["kept", "watched"])
+    kept: list[object] = []
+    conductor = Conductor(queue, kept.append, Careful(Broken()))
+    for trial in "abc":
+        end(conductor, trial, finished())
+    assert len(queue.updates) == len(kept) == 3
+
+
+@pytest.mark.parametrize(("cpu", "gpu", "expected"), [(1, 0, 5), (2, 0, 2), (1, 0.5, 2), (1, 1, 1)])
+def test_trials_at_once_fit_on_their_nodes(
+    cpu: float, gpu: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes of two CPUs and one of one with a GPU, which are five CPUs, and no place for one trial of three."""
+    nodes = [{"CPU": 2.0}, {"CPU": 2.0, "GPU": 1.0}, {"CPU": 1.0}]
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    dead = {"Alive": False, "Resources": {"CPU": 64.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [*alive, dead])
+    cluster = Cluster("", joined=True)
+    assert cluster.trials_at_once({"cpu": cpu, "gpu": gpu}) == expected
+    with pytest.raises(BadInput, match="a trial wants 3 CPU, and no node of Ray has more than 2"):
+        cluster.trials_at_once({"cpu": 3.0, "gpu": 0.0})

@@ -114,6 +114,26 @@ def test_checkpoints_are_written_whole_and_dropped(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_checkpoints_are_found_wherever_they_were_written(tmp_path: Path) -> None:
+    """A folder's name may have what is a chain of file systems elsewhere; half-written ones go with the others."""
+    cpu, folder = torch.device("cpu"), str(tmp_path / "x::y")
+    for place in (folder, f"file://{tmp_path}/remote"):
+        checkpoint.save(f"{place}/a.pt", {"n": 1})
+        assert checkpoint.load(f"{place}/a.pt", cpu) == {"n": 1}
+    Path(folder, ".a.pt.0123abcd.partial").write_bytes(b"half")
+    checkpoint.move_all(f"file://{tmp_path}/remote", str(tmp_path / "moved"))
+    assert checkpoint.load(str(tmp_path / "moved" / "a.pt"), cpu) == {"n": 1}
+    checkpoint.delete_all(folder, {"a"})
+    assert not Path(folder).exists()
+    assert not (tmp_path / "remote").exists()
+
+
+def test_a_storage_that_is_gone_has_no_checkpoint(tmp_path: Path) -> None:
+    """The trial begins again, and says that it can't write one; it does not die."""
+    (tmp_path / "store").write_text("no folder any more")
+    assert checkpoint.load(str(tmp_path / "store" / "a.pt"), torch.device("cpu")) is None
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 def test_a_checkpoint_on_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "128k") as disk:
@@ -218,7 +238,8 @@ def test_a_storage_that_can_not_be_written_is_one_line(tmp_path: Path, capsys: p
 
 def test_a_copy_has_all_but_the_lock_and_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "checkpoints" / "run"  # a folder above may well have that name
-    for name in ("trials.jsonl", "state/lock", "state/costs.json", "state/checkpoints-1/a.pt", "front/1.yaml"):
+    own = ("trials.jsonl", "state/costs.json", "front/1.yaml", "best.yaml")
+    for name in (*own, "state/lock", "state/checkpoints-1/a.pt"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
     monkeypatch.chdir(tmp_path)
@@ -228,14 +249,16 @@ def test_a_copy_has_all_but_the_lock_and_the_checkpoints(tmp_path: Path, monkeyp
     mirror = Mirror(run, store)
     mirror.sync()
     copied = {p.relative_to(tmp_path / "store" / "run").as_posix() for p in (tmp_path / "store").rglob("*.*")}
-    assert copied == {"trials.jsonl", "state/costs.json", "front/1.yaml"}
+    assert copied == set(own)
     (run / "trials.jsonl").write_text("more")
     (run / "front" / "1.yaml").rename(run / "front" / "2.yaml")
+    (run / "best.yaml").unlink()
     mirror.sync()  # not again so soon
     assert (tmp_path / "store" / "run" / "trials.jsonl").read_text() == "trials.jsonl"
     mirror.sync(now=True)
     assert (tmp_path / "store" / "run" / "trials.jsonl").read_text() == "more"
     assert [p.name for p in (tmp_path / "store" / "run" / "front").iterdir()] == ["2.yaml"]
+    assert not (tmp_path / "store" / "run" / "best.yaml").exists()
     assert mirror.problem is None
 
 
@@ -307,12 +330,12 @@ def test_an_installed_package_runs_where_others_have_its_names(tmp_path: Path) -
     source = tmp_path / "source"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
     subprocess.run([*pip, str(source)], check=True, timeout=200)
-    for package in ("trainers", "search_spaces"):
+    for package in ("trainers", "search_spaces", "nas", "statistics"):
         (here / package).mkdir(parents=True)
         (here / package / "__init__.py").write_text("raise RuntimeError('not ours')")
     settings = {**os.environ, "PYTHONPATH": str(site)}
     question = [*SMALL, "--trials", "2", "--budget", "20MFLOPs", "--output", str(tmp_path / "results"), "--name", "x"]
-    for start in (["-m", "launch"], [str(site / "launch.py")]):
+    for start in (["-P", "-m", "launch"], [str(site / "launch.py")]):
         command = [sys.executable, *start, *question]
         done = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

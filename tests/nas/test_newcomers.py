@@ -1,5 +1,9 @@
 """A new metric, judge and stopping rule: a file and a line each, then a whole search has them everywhere."""
 
+import json
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,12 +15,13 @@ from nas.metrics import METRICS, OBJECTIVES
 from nas.result.front import pareto_front
 from nas.result.tables import print_results
 from nas.run import Run
+from nas.run.watch import Watch
 from nas.stopping import STOPPING
 from search_spaces.checks import BadInput
 from trainers.judges import JUDGES
 from trainers.report import Status
 
-from . import newcomers
+from .newcomers import by_name, energy, worse_than_half
 
 SPACE = {
     "backbone": {"name": "resnet20", "classes": 10, "resolution": 24},
@@ -28,10 +33,10 @@ SPACE = {
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A line in each list; returns where the judge notes what it does."""
-    monkeypatch.setitem(METRICS, "energy_pj", newcomers.ENERGY)
+    monkeypatch.setitem(METRICS, "energy_pj", energy.ENERGY)
     monkeypatch.setitem(OBJECTIVES, "energy_pj", "minimize")
-    monkeypatch.setitem(JUDGES, "by_name", newcomers.by_name(tmp_path / "notes.txt"))
-    monkeypatch.setitem(STOPPING, "half", newcomers.worse_than_half)
+    monkeypatch.setitem(JUDGES, "by_name", by_name.make(tmp_path / "notes.txt"))
+    monkeypatch.setitem(STOPPING, "half", worse_than_half.make)
     return tmp_path / "notes.txt"
 
 
@@ -45,7 +50,7 @@ def test_a_search_with_a_new_metric_judge_and_stopping_rule(lists: Path, tmp_pat
     records = outcome.candidates
     # the metric: kept by the budget, in the ledger, an objective, a column, in best.yaml
     assert all(0 < r.costs["energy_pj"] <= 21e3 for r in records)
-    assert all(len(r.objectives) == 4 for r in records if r.finished)
+    assert all(list(r.objectives) == list(OBJECTIVES) for r in records if r.finished)
     console = Console(width=100, record=True, quiet=False, file=(tmp_path / "out.txt").open("w"))
     print_results(console, outcome.run.question.budget, (outcome.front, []), outcome.best, outcome.measured)
     assert "nJ" in console.export_text()
@@ -65,3 +70,55 @@ def test_a_search_with_a_new_metric_judge_and_stopping_rule(lists: Path, tmp_pat
     later = lists.read_text().splitlines()[len(noted) :]
     assert len(later) in (4, 5, 6)  # two more candidates' epochs, and nobody else's
     assert Run.read(tmp_path / "new").question.judge == "by_name"
+
+
+@pytest.mark.slow
+def test_a_run_that_has_tried_everything_has_ended(lists: Path, tmp_path: Path) -> None:
+    """Gone on with, it starts no Ray and changes nothing, although it has fewer candidates than were asked for."""
+    space = tmp_path / "tiny.yaml"
+    choices = [{"operator": "vanilla"}, {"operator": "spconv", "alpha": ["1/4", "1/2"], "groups": 2}]
+    excluded = ["conv1", "layer[12].*", "layer3.[01].*"]
+    space.write_text(yaml.safe_dump({**SPACE, "exclude": excluded, "choices": choices}))
+    outcome = search(str(space), trials=20, judge="by_name", output=tmp_path, name="all", references=False)
+    assert len(outcome.candidates) == 9
+    assert (outcome.interrupted, outcome.exhausted) == (False, "every architecture within the budgets has been tried")
+    files = [p for p in (tmp_path / "all").rglob("*") if p.is_file() and p.name != "lock"]
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+    again = search(resume=tmp_path / "all")
+    assert again.exhausted == outcome.exhausted
+    assert again.best == outcome.best
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files} == before
+
+
+@pytest.mark.slow
+def test_what_was_measured_stays_when_an_extension_is_interrupted(lists: Path, tmp_path: Path) -> None:
+    """The YAMLs keep whole networks' latencies, and the device that they are of."""
+    space = tmp_path / "small.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    search(str(space), trials=3, judge="by_name", output=tmp_path, name="cut", references=False)
+    before = yaml.safe_load((tmp_path / "cut" / "best.yaml").read_text())["metrics"]
+    assert before["measured"]["latency_ms"]["method"] == "whole network"
+
+    class Interrupting(Watch):
+        def planned(self, trials: int) -> None:
+            os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C
+
+    costs = tmp_path / "cut" / "state" / "costs.json"
+    costs.write_text(json.dumps({**json.loads(costs.read_text()), "device": "another machine's"}))
+    with suppress(KeyboardInterrupt):
+        search(resume=tmp_path / "cut", trials=6, watch=Interrupting())
+    records = Run.read(tmp_path / "cut").candidates
+    after = yaml.safe_load((tmp_path / "cut" / "best.yaml").read_text())["metrics"]
+    if after["accuracy"] == before["accuracy"]:
+        assert after == before
+    measured = {key: v["latency_ms"][0] for key, v in Run.read(tmp_path / "cut").measured["networks"].items()}
+    for path in (tmp_path / "cut" / "front").iterdir():
+        metrics, key = yaml.safe_load(path.read_text())["metrics"], path.stem.partition("-")[2]
+        how = metrics["measured"]["latency_ms"]
+        if key in measured:
+            assert metrics["latency_ms"] == measured[key]
+            assert how["method"] == "whole network"
+        else:
+            (record,) = (r for r in records if r.key == key)
+            assert metrics["latency_ms"] == record.costs["latency_ms"]
+            assert how["device"] == "another machine's"

@@ -1,5 +1,6 @@
 """What is asked: every option is stored, settable on resume, or refused there; a question survives its document."""
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.command_line import main
+from nas.command_line import main, parser
 from nas.preparation import placed
 from nas.question import Question, asked, changed, from_document, options, to_document
 from search_spaces.checks import BadInput
@@ -59,6 +60,43 @@ def test_every_option_is_stored_or_settable_on_resume_or_refused_there(name: str
     assert is_stored == option.stored == (field.name in to_document(question))
     assert is_stored or settable or refused
     assert refused == bool(option.fixed)
+
+
+def test_the_command_line_has_no_option_beside_these() -> None:
+    """One that is added to the parser alone would be lost on the way."""
+    written = {o for action in parser()._actions for o in action.option_strings}
+    others = ("resume", "dry_run", "list_spaces", "version", "help")
+    assert written - {"-h"} == {f"--{name.replace('_', '-')}" for name in (*options(), *others)}
+
+
+def test_what_is_set_on_resume_is_what_the_document_then_says() -> None:
+    before = asked({"trials": 3})
+    for name, (field, option) in options().items():
+        if option.stored and not option.fixed and name != "gpus_per_trial":
+            after = to_document(changed(before, {name: EXAMPLES[name]}))
+            assert after[field.name] != to_document(before)[field.name], name
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ({"trials": None}, "--trials must be a whole number, got None"),
+        ({"trials": True}, "--trials must be a whole number, got True"),
+        ({"budget": 2.5e9}, "--budget must be text, or several, got 2500000000.0"),
+        ({"proxy_width": "0.5"}, "--proxy-width must be a number, got '0.5'"),
+        ({"seed": 1.5}, "--seed must be a whole number, got 1.5"),
+        ({"epochs": 2.5}, "--epochs must be a whole number, got 2.5"),
+        ({"references": "no"}, "--references must be True or False, got 'no'"),
+        ({"output": None}, "--output must be text, got None"),
+        ({"output": "~nobody-has-this-name/x"}, "~nobody-has-this-name/x: Could not determine home directory"),
+        ({"storage": "~nobody-has-this-name/x"}, "~nobody-has-this-name/x: Could not determine home directory"),
+        ({"name": "x" * 300}, "--name must be a plain folder name"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_one_line(written: dict, says: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)) as error:
+        asked(written)
+    assert "\n" not in str(error.value)
 
 
 def test_a_question_survives_its_document() -> None:

@@ -1,15 +1,23 @@
 """A run's folder: made once, read by anyone, written by one; its files whole or not at all; no other run's."""
 
+import io
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
+from nas.metrics import METRICS, OBJECTIVES
 from nas.question import asked
 from nas.record import Record
+from nas.result.front import pareto_front
+from nas.result.measured import Measured
+from nas.result.tables import print_results
 from nas.run import Run
 from nas.run.ledger import Ledger
 from nas.run.run import require_new
@@ -150,8 +158,7 @@ def test_what_is_changed_on_resume_stays_changed(tmp_path: Path) -> None:
 def test_a_storage_that_holds_another_run_of_the_name_is_refused(tmp_path: Path) -> None:
     store = tmp_path / "store"
     run = made(tmp_path, storage=str(store))
-    (store / "run").mkdir(parents=True)
-    write_whole(store / "run" / "search.yaml", (run.folder / "search.yaml").read_bytes())
+    assert (store / "run" / "search.yaml").is_file()  # at once, so that no other begins there meanwhile
     with Run.open(run.folder, {}):
         pass  # its own copy
     with pytest.raises(BadInput, match="holds another run called run: choose another --name or --storage"):
@@ -177,6 +184,65 @@ def test_a_run_that_another_process_writes_is_not_opened(tmp_path: Path) -> None
         Run.open(run.folder, {}),
     ):
         pass
+
+
+def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) -> None:
+    """Killed while it wrote search.yaml for the first time; killed later."""
+    (tmp_path / "run" / "state").mkdir(parents=True)
+    (tmp_path / "run" / ".search.yaml.0123abcd.partial").write_text("format: 2")
+    run = made(tmp_path)
+    (run.state / ".measured.json.0123abcd.partial").write_text("{")
+    with Run.open(run.folder, {}):
+        pass
+    assert not list(tmp_path.rglob(".*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda run: shutil.rmtree(run.state), "state is missing: copy it with the run's folder"),
+        (lambda run: _edit(run, "planned", "many"), "can't be read: ValueError"),
+        (lambda run: _edit(run, "seed", 1.5), "--seed must be a whole number, got 1.5"),
+        (lambda run: _edit(run, "proxy_width", "half"), "--proxy-width must be a number, got 'half'"),
+        (lambda run: _edit(run, "budget", 7), "--budget must be text, or several, got 7"),
+        (lambda run: _edit(run, "sampler", "best"), "unknown sampler 'best'"),
+    ],
+)
+def test_a_run_that_was_edited_or_copied_in_part_is_one_line(break_it, says: str, tmp_path: Path) -> None:
+    run = made(tmp_path)
+    break_it(run)
+    with pytest.raises(BadInput, match=re.escape(says)) as error, Run.open(run.folder, {}):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def _edit(run: Run, key: str, value: object) -> None:
+    path = run.folder / "search.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), key: value}))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"trials": [1, 2]}'])
+def test_measurements_that_are_damaged_are_made_again(text: str, tmp_path: Path) -> None:
+    run = made(tmp_path)
+    (run.state / "measured.json").write_text(text)
+    assert run.measured is None
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "~nobody-has-this-name/x"])
+def test_a_folder_that_can_not_be_is_one_line(name: str) -> None:
+    with pytest.raises(BadInput) as error:
+        Run.read(Path(name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_of_a_time_before_a_metric_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBJECTIVES, "energy_pj", "minimize")
+    monkeypatch.setitem(METRICS, "energy_pj", METRICS["params"])
+    old = [record("0001"), record("0002")]
+    assert pareto_front(old) == old
+    console = Console(width=90, file=io.StringIO())
+    print_results(console, [], (old, []), old[0], Measured({}, {}))
+    assert "0002" in console.file.getvalue()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")

@@ -152,10 +152,10 @@ def test_trials_that_diverge_are_recorded_and_the_search_goes_on(answer: Answeri
 
 @pytest.mark.slow
 def test_a_failure_that_hits_all_trials_alike_stops_the_search(answer: Answering) -> None:
-    """Each few are recorded with their reason; not a hundred."""
+    """Not after a hundred; none is recorded, so that all can be tried again."""
     with pytest.raises(BadInput, match=r"the first 4 trials all failed, the last by: the training loss of epoch"):
         answer(trials=100, recipe=Recipe(epochs=2, images_per_epoch=64, peak_lr=1e30))
-    assert 4 <= len(Run.read(answer.output / "run").candidates) <= 6
+    assert Run.read(answer.output / "run").candidates == []
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class NeverBegins:
 def test_processes_that_all_die_alike_stop_the_search(answer: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not after ten restarts of each trial; nothing is recorded, so that all can be tried again."""
     monkeypatch.setitem(JUDGES, "never", NeverBegins)
-    with pytest.raises(BadInput, match=r"died 4 times in a row without a report: .*No module named 'something'"):
+    with pytest.raises(BadInput, match=r"died 4 times without a report: .*No module named 'something'"):
         answer(trials=50, judge="never")
     assert Run.read(answer.output / "run").candidates == []
 

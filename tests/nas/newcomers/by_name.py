@@ -1,34 +1,17 @@
-"""A metric, a judge and a stopping rule as someone would add them: each in a few lines, and a line in its list."""
+"""A judge that trains nothing: three epochs, with an accuracy that the architecture's text decides."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from nas.metrics import Metric
-from nas.record import Record
-from nas.stopping import Rule
 from trainers.judges.base import Setting
 from trainers.report import Report, Status
 
 
-def energy(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> float:
-    """Made up: a picojoule for every ten parameters."""
-    return sum(p.numel() for p in model.parameters()) / 10
-
-
-ENERGY = Metric("pJ", energy, "made up from the parameters", ("nJ", 1e3, 2), prefixes=True)
-
-
 @dataclass(frozen=True)
 class ByName:
-    """A judge that trains nothing: three epochs, with an accuracy that the architecture's text decides.
-
-    Every step is noted in a file, so that a test knows what was judged.
-    """
+    """Every step is noted in a file, so that a test knows what was judged."""
 
     setting: Setting
     notes: Path
@@ -37,7 +20,7 @@ class ByName:
         return _Telling(json.dumps(architecture, sort_keys=True), self.notes)
 
 
-def by_name(notes: Path) -> Callable[[Setting], ByName]:
+def make(notes: Path) -> Callable[[Setting], ByName]:
     return lambda setting: ByName(setting, notes)
 
 
@@ -58,11 +41,3 @@ class _Telling:
             step_s=0.1,
             train_s=0.1 * len(self.losses),
         )
-
-
-def worse_than_half(seed: int) -> Rule:
-    def rule(name: str, report: Report, ended: Sequence[Record]) -> str | None:
-        bad = report.epoch == 2 and (report.accuracy or 0) < 0.5
-        return f"{report.accuracy} after two epochs" if bad else None
-
-    return rule
