@@ -5,18 +5,29 @@ and whether a run that is gone on with may change it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.catalogue import SUFFIXES, space_path
+from search_spaces.catalogue import SUFFIXES
 from search_spaces.checks import BadInput, expanded, require_known
 from trainers.data import DATASETS
 from trainers.judges import JUDGES
 from trainers.recipe import Recipe
 
-from .budget import EXAMPLES, Budget, parse_budget
+from .budget import EXAMPLES, Budget
+from .option import (
+    Option,
+    check_kind,
+    option,
+    read_address,
+    read_budgets,
+    read_recipe,
+    read_space,
+    read_trials,
+    read_whole,
+)
 from .samplers import SAMPLERS
 from .stopping import STOPPING
 
@@ -35,65 +46,6 @@ COMPARE = "the trials that have ended would not compare with those to come: star
 
 
 @dataclass(frozen=True)
-class Option:
-    """How a field of ``Question`` is asked for.
-
-    Args:
-        fixed: why a run that is gone on with can't change it; empty where it can.
-        name: where it differs from the field's; ``flag`` has no value and turns the field's default around.
-        type: what the command line makes of the text, ``read`` what the field holds of what was written or stored.
-        stored: whether ``search.yaml`` keeps it.
-    """
-
-    group: str
-    help: str
-    fixed: str = ""
-    name: str = ""
-    flag: bool = False
-    repeated: bool = False
-    type: Callable[[str], Any] = str
-    read: Callable[[Any], Any] = lambda value: value
-    stored: bool = True
-
-
-def _option(default: Any, group: str, help: str, fixed: str = "", **how: Any) -> Any:
-    return field(default=default, metadata={"option": Option(group, help, fixed, **how)})
-
-
-def _budgets(texts: str | Iterable[str]) -> tuple[Budget, ...]:
-    return tuple(parse_budget(str(text)) for text in ([texts] if isinstance(texts, str) else texts))
-
-
-def _space(name_or_path: str) -> str:
-    """A name, or a whole path, known to be there or not yet."""
-    path = space_path(str(name_or_path))
-    return str(path.resolve()) if Path(name_or_path).suffix in SUFFIXES else str(name_or_path)
-
-
-def _whole(path: str | Path | None) -> Path | None:
-    return None if path is None else expanded(path).resolve()
-
-
-def _address(url: str | Path | None) -> str | None:
-    """A path whole, since trials run in other folders; an address such as ``s3://…`` as it is."""
-    if url is None or "://" in str(url):
-        return None if url is None else str(url).rstrip("/")
-    return str(_whole(url))
-
-
-def _recipe(epochs: int | Recipe | Mapping[str, Any]) -> Recipe:
-    if isinstance(epochs, Recipe):
-        return epochs
-    return Recipe(**epochs) if isinstance(epochs, Mapping) else replace(Recipe(), epochs=epochs)
-
-
-def _trials(count: int) -> int:
-    if count < 1:
-        raise BadInput(f"--trials must be at least 1, got {count}")
-    return count
-
-
-@dataclass(frozen=True)
 class Question:
     """One search. ``trials``, ``device`` and ``gpus_per_trial`` are resolved once it is known what it runs on.
 
@@ -101,60 +53,60 @@ class Question:
         planned: the candidates that the run was first asked for: ``trials`` may have been raised since.
     """
 
-    space: str = _option(
+    space: str = option(
         "spconv_layerwise",
         SEARCHED,
         "a space's name (--list-spaces) or the path of a YAML",
         f"--space decides what was proposed; {COMPARE}",
-        read=_space,
+        read=read_space,
     )
-    budget: tuple[Budget, ...] = _option(
+    budget: tuple[Budget, ...] = option(
         (),
         SEARCHED,
         f"an upper limit: {EXAMPLES}; may be given several times",
         f"--budget decides what was proposed; {COMPARE}",
         repeated=True,
-        read=_budgets,
+        read=read_budgets,
     )
-    judge: str = _option(
+    judge: str = option(
         "scratch",
         JUDGED,
         f"how a candidate gets its accuracy: {', '.join(JUDGES)}",
         f"--judge decides the accuracies; {COMPARE}",
     )
-    dataset: str = _option(
+    dataset: str = option(
         "digits_on_photos", JUDGED, ", ".join(DATASETS), f"--dataset decides the accuracies; {COMPARE}"
     )
-    data_root: Path | None = _option(
-        None, JUDGED, "the folder of a data set that does not come with the package", read=_whole
+    data_root: Path | None = option(
+        None, JUDGED, "the folder of a data set that does not come with the package", read=read_whole
     )
-    recipe: Recipe = _option(
+    recipe: Recipe = option(
         Recipe(),
         JUDGED,
         f"epochs a trial trains (default: {Recipe().epochs})",
         f"--epochs decides the accuracies; {COMPARE}",
         name="epochs",
         type=int,
-        read=_recipe,
+        read=read_recipe,
     )
-    proxy_width: float = _option(
+    proxy_width: float = option(
         0.25,
         JUDGED,
         "the proxy's channels, as a share of the target's",
         f"--proxy-width decides the accuracies; {COMPARE}",
         type=float,
     )
-    proxy_resolution: int = _option(
+    proxy_resolution: int = option(
         24, JUDGED, "the proxy's input in pixels", f"--proxy-resolution decides the accuracies; {COMPARE}", type=int
     )
-    seed: int = _option(
+    seed: int = option(
         0,
         JUDGED,
         "the same seed: the same proposals and trainings",
         f"--seed decides the accuracies; {COMPARE}",
         type=int,
     )
-    references: bool = _option(
+    references: bool = option(
         True,
         JUDGED,
         "don't train the vanilla network and the papers' settings beside it",
@@ -162,48 +114,48 @@ class Question:
         name="no_references",
         flag=True,
     )
-    trials: int = _option(
+    trials: int = option(
         0,
         PROPOSED,
         f"candidates to train (default: {DEFAULT_TRIALS['cpu']}, on GPUs {DEFAULT_TRIALS['cuda']})",
         type=int,
-        read=_trials,
+        read=read_trials,
     )
-    sampler: str = _option(
+    sampler: str = option(
         "tpe",
         PROPOSED,
         ", ".join(SAMPLERS),
         "--sampler has learned from the trials that have ended: start a new run for another",
     )
-    stop: str = _option(
+    stop: str = option(
         "none",
         PROPOSED,
         f"when a trial is ended early: {', '.join(STOPPING)}",
         f"--stop decides which trials have ended; {COMPARE}",
     )
-    device: str = _option(
+    device: str = option(
         "auto",
         PLACED,
         "auto, cpu or cuda; auto is a GPU where the machine or the cluster has one",
         f"--device decides the accuracies to the last digit; {COMPARE}",
     )
-    cpus_per_trial: float = _option(1.0, PLACED, "CPU cores of a trial", type=float)
-    gpus_per_trial: float | None = _option(
+    cpus_per_trial: float = option(1.0, PLACED, "CPU cores of a trial", type=float)
+    gpus_per_trial: float | None = option(
         None,
         PLACED,
         f"GPUs of a trial, may be a fraction (default: {DEFAULT_GPU_SHARE:g} where there are GPUs)",
         type=float,
     )
-    address: str | None = _option(
+    address: str | None = option(
         None, PLACED, "join a running Ray cluster: auto or HOST:PORT (default: start one here)", stored=False
     )
-    allow_unauthenticated: bool = _option(
+    allow_unauthenticated: bool = option(
         False, PLACED, "join a cluster that asks for no token", flag=True, stored=False
     )
-    storage: str | None = _option(
-        None, KEPT, "a shared folder or cloud address (s3://…) for checkpoints and a copy of the run", read=_address
+    storage: str | None = option(
+        None, KEPT, "a shared folder or cloud address (s3://…) for checkpoints and a copy of the run", read=read_address
     )
-    output: Path = _option(
+    output: Path = option(
         Path("results"),
         KEPT,
         "the results folder",
@@ -211,7 +163,7 @@ class Question:
         read=expanded,
         stored=False,
     )
-    name: str = _option(
+    name: str = option(
         "",
         KEPT,
         "the run's name, a folder in the results folder (default: the space and the time)",
@@ -267,7 +219,7 @@ def _check_name(name: str) -> None:
 def options() -> dict[str, tuple[Field[Any], Option]]:
     """All options by name, with the field of ``Question`` that each decides, in order."""
     found = [(f, f.metadata["option"]) for f in fields(Question) if "option" in f.metadata]
-    return {option.name or f.name: (f, option) for f, option in found}
+    return {how.name or f.name: (f, how) for f, how in found}
 
 
 def asked(written: Mapping[str, Any]) -> Question:
@@ -290,9 +242,9 @@ def changed(question: Question, written: Mapping[str, Any]) -> Question:
     Raises:
         BadInput: an option that can't change, or one whose value is wrong.
     """
-    for name, (f, option) in options().items():
-        if option.fixed and (name in written or f.name in written):
-            raise BadInput(f"--resume: {option.fixed}")
+    for name, (f, how) in options().items():
+        if how.fixed and (name in written or f.name in written):
+            raise BadInput(f"--resume: {how.fixed}")
     after = replace(question, **_values(written))
     if after.trials < question.trials:
         raise BadInput(f"--resume: --trials can only grow, from {question.trials}; got {after.trials}")
@@ -302,35 +254,17 @@ def changed(question: Question, written: Mapping[str, Any]) -> Question:
 def _values(written: Mapping[str, Any]) -> dict[str, Any]:
     """Field → value."""
     known = options()
-    by_field = {f.name: (f, option) for f, option in known.values()}
+    by_field = {f.name: (f, how) for f, how in known.values()}
     values = {}
     for name, value in written.items():
         require_known("option", name, {**by_field, **known})
-        f, option = known.get(name) or by_field[name]
-        _check_kind(name, f, option, value)
-        if name in known and option.flag:
+        f, how = known.get(name) or by_field[name]
+        check_kind(name, f, how, value)
+        if name in known and how.flag:
             values[f.name] = (not f.default) if value else f.default
         else:
-            values[f.name] = option.read(value)
+            values[f.name] = how.read(value)
     return values
-
-
-def _check_kind(name: str, f: Field[Any], option: Option, value: object) -> None:
-    """The command line's values have the right kind by themselves; Python's and a document's may not."""
-    kinds: dict[Any, tuple[tuple[type, ...], str]] = {
-        int: ((int,), "a whole number"),
-        float: ((int, float), "a number"),
-        str: ((str, Path), "text"),
-        bool: ((bool,), "True or False"),
-    }
-    right, words = kinds[bool if option.flag else option.type]
-    if f.name == "recipe":
-        right = (int, Recipe, Mapping)
-    if option.repeated:
-        right, words = (str, list, tuple), "text, or several"
-    if (value is None and f.default is None) or (isinstance(value, right) and isinstance(value, bool) == option.flag):
-        return
-    raise BadInput(f"--{name.replace('_', '-')} must be {words}, got {value!r}")
 
 
 def to_document(question: Question) -> dict[str, Any]:
@@ -340,7 +274,7 @@ def to_document(question: Question) -> dict[str, Any]:
         "data_root": None if question.data_root is None else str(question.data_root),
         "recipe": asdict(question.recipe),
     }
-    kept = [f.name for f, option in options().values() if option.stored]
+    kept = [f.name for f, how in options().values() if how.stored]
     return {name: plain.get(name, getattr(question, name)) for name in (*kept, "planned")}
 
 
@@ -350,10 +284,10 @@ def from_document(document: Mapping[str, Any], folder: Path) -> Question:
     Raises:
         BadInput, KeyError, TypeError: it is none.
     """
-    kept = {f.name: document[f.name] for f, option in options().values() if option.stored and f.name != "space"}
-    for name, (f, option) in options().items():
+    kept = {f.name: document[f.name] for f, how in options().values() if how.stored and f.name != "space"}
+    for name, (f, how) in options().items():
         if f.name in kept:
-            _check_kind(name, f, option, kept[f.name])
-    read = {f.name: option.read(kept[f.name]) for f, option in options().values() if f.name in kept}
+            check_kind(name, f, how, kept[f.name])
+    read = {f.name: how.read(kept[f.name]) for f, how in options().values() if f.name in kept}
     planned = int(document["planned"])
     return Question(**read, space=str(document["space"]), output=folder.parent, name=folder.name, planned=planned)
