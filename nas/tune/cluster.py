@@ -18,7 +18,6 @@ from search_spaces.checks import BadInput
 
 PACKAGES = ("nas", "search_spaces", "trainers")
 PROBE_S = 10.0
-_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # one would answer in the cluster's place
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,9 @@ def require_locked(address: str, dashboard: str | None) -> None:
     """Refuse a cluster whose dashboard runs jobs for whoever asks."""
     if not dashboard:
         return
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would answer in its place
     try:
-        with _WITHOUT_PROXY.open(f"http://{dashboard}/api/jobs/", timeout=PROBE_S):
+        with direct.open(f"http://{dashboard}/api/jobs/", timeout=PROBE_S):
             pass
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):

@@ -83,6 +83,9 @@ def check(box: Sandbox, trials: int) -> None:
     assert len(set(keys)) == len(keys)
     assert max(r.costs["flops"] for r in box.run.candidates) <= 39e6
     assert all(r.status.is_final for r in records)
+    again = box.candidates()  # the files are whole
+    assert again.to_do == 0
+    assert {r.key for r in box.run.references} & set(again.also_candidates) <= set(keys)
 
 
 @pytest.mark.slow
@@ -101,7 +104,6 @@ def test_three_thousand_trials_in_a_run_that_was_planned_for_sixteen(
     again = box.candidates()
     list(work(again))
     check(box, 3000)
-    assert box.candidates().to_do == 0
 
 
 class Killed(BaseException):
