@@ -162,7 +162,8 @@ def with_ray(searched: Searched, run: Run, workers: int) -> dict[str, Any]:
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     clock, candidates = Clock(), searched.candidates(run)
     judge = NoTime(time.time() + START_S * (workers + 2))
-    work = Work(run.folder.name, judge, searched.trials, {"cpu": 1.0, "gpu": 0.0}, None, workers)
+    resources = {"cpu": 1.0, "gpu": 0.0}
+    work = Work(run.folder.name, judge, searched.trials, resources, None, at_once=lambda: workers, grows=False)
     run_trials(work, Conductor(candidates, lambda record: None, clock))
     clock.memory["end"] = resident()
     ray.shutdown()

@@ -250,8 +250,24 @@ class Search:
             threads=max(1, int(question.cpus_per_trial)) if question.device == "cpu" else 1,
         )
         judge: Judge = JUDGES[question.judge](setting)
-        at_once = None if self.cluster.joined else self.at_once  # one that is joined may grow, and shrink
-        return Work(self.run.folder.name, judge, self.candidates.to_do, _resources(question), self.checkpoints, at_once)
+        return Work(
+            run=self.run.folder.name,
+            judge=judge,
+            trials=self.candidates.to_do,
+            resources=_resources(question),
+            checkpoints=self.checkpoints,
+            at_once=self._places,
+            grows=self.cluster.joined,
+        )
+
+    def _places(self) -> int:
+        """Trials that the cluster holds now: one that was joined may have grown, or have lost its last node."""
+        if not self.cluster.joined:
+            return self.at_once
+        try:
+            return self.cluster.trials_at_once(_resources(self.ready.question))
+        except BadInput:
+            return 0
 
     def _say_what_was_decided(self) -> None:
         question, said = self.ready.question, self.watch.said

@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -20,6 +21,7 @@ from trainers.judges.base import Judge
 from .conductor import Conductor
 from .trial import Trial
 
+PLACES_S = 1.0  # how old the number of places may be
 RESTARTS = 10  # of a trial whose process died: killed, out of memory, its node lost
 
 
@@ -32,7 +34,9 @@ class Work:
         trials: how many are still to end.
         resources: of one trial: ``cpu`` and ``gpu``.
         checkpoints: a folder that all trials reach, or ``None``.
-        at_once: trials at a time; ``None``: as many as the cluster holds at any time, one more waiting for it to grow.
+        at_once: trials at a time, as many as the cluster holds whenever it is asked.
+        grows: whether the cluster may grow: one trial more than it holds is always waiting then, so that an autoscaler
+            sees that more are wanted.
     """
 
     run: str
@@ -40,7 +44,8 @@ class Work:
     trials: int
     resources: Mapping[str, float]
     checkpoints: str | None
-    at_once: int | None
+    at_once: Callable[[], int]
+    grows: bool
 
 
 def run_trials(work: Work, conductor: Conductor) -> None:
@@ -49,15 +54,15 @@ def run_trials(work: Work, conductor: Conductor) -> None:
     Tune keeps nothing that we need: proposals, results and checkpoints are in the run's folder.
     """
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # Tune's own snapshot: nobody reads it
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "100000")  # how many wait is the searcher's business, below
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a process that died is said in a line of ours
     trainable = tune.with_parameters(Trial, judge=work.judge, checkpoints=work.checkpoints)
     with tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
             tune.with_resources(trainable, dict(work.resources)),
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(conductor),
+                search_alg=_Searcher(conductor, work),
                 num_samples=work.trials,
-                max_concurrent_trials=work.at_once,
                 reuse_actors=True,
                 trial_name_creator=partial(_shown_name, work.run),
                 trial_dirname_creator=attrgetter("trial_id"),
@@ -80,16 +85,26 @@ def _shown_name(run: str, trial: Any) -> str:
 
 
 class _Searcher(Searcher):
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: Conductor, work: Work) -> None:
         super().__init__(metric="accuracy", mode="max")
-        self.conductor = conductor
+        self.conductor, self.work = conductor, work
+        self._room, self._asked = 0, float("-inf")
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """``None`` where there is no place for another trial now: Tune asks again."""
+        if len(self.conductor.names) >= self._places():
+            return None
         candidate = self.conductor.begin(trial_id)
         if candidate is None:
             return Searcher.FINISHED
         text = json.dumps(candidate.architecture.to_dict())  # Tune keeps it: nested dicts would be large
         return {"architecture": text, "name": candidate.name, "key": candidate.key}
+
+    def _places(self) -> int:
+        """Trials that may be open; the cluster is not asked at every turn of Tune's loop."""
+        if time.monotonic() - self._asked > PLACES_S:
+            self._room, self._asked = self.work.at_once() + self.work.grows, time.monotonic()
+        return self._room
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if not error:  # of errors, ``_Events`` is told with their reason
