@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -205,10 +206,10 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(answer: Answering) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 def test_thirty_killed_processes_end_in_a_complete_search(answer: Answering) -> None:
-    """A trial process is killed every few seconds, 30 times."""
+    """A trial process is killed again and again, 30 times."""
     kills: list[int] = []
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(keep_killing, kills, 30)
+        done = pool.submit(keep_killing, kills, 30, answer.output / "run" / "state")
         outcome = answer(trials=24, recipe=Recipe(epochs=6, images_per_epoch=1024))
         kills.append(-1)  # the search has ended
         done.result()
@@ -222,13 +223,21 @@ def test_thirty_killed_processes_end_in_a_complete_search(answer: Answering) -> 
     assert resumptions > 5
 
 
-def keep_killing(kills: list[int], times: int) -> None:
+def keep_killing(kills: list[int], times: int, folder: Path) -> None:
+    """A trial's process, at every fourth checkpoint: however fast the machine is, all kills find one."""
+    seen: set[tuple[str, int]] = set()
+    written: set[tuple[str, int]] = set()
     while len(kills) < times and -1 not in kills:
-        time.sleep(4)
-        pid = trial_process()
-        if pid is not None and -1 not in kills:
+        time.sleep(0.05)
+        for path in folder.glob("checkpoints-*/*.pt"):
+            with suppress(FileNotFoundError):
+                written |= {(path.name, path.stat().st_mtime_ns)} - seen
+        pid = trial_process() if len(written) >= 4 else None
+        if pid is not None:
             os.kill(pid, signal.SIGKILL)
             kills.append(pid)
+            seen |= written
+            written.clear()
 
 
 def kill_a_trial(folder: Path) -> None:
