@@ -21,7 +21,7 @@ from .run.run import Run, require_new
 from .run.watch import Careful
 
 if TYPE_CHECKING:
-    from .searching import Outcome
+    from .result.ending import Outcome
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -77,6 +77,8 @@ def _answer(written: dict[str, Any], console: Console) -> int:
         question = named(asked(written))
         watch.said(f"{question.space_name} within {within(question.budget)}")
         if dry_run:
+            if question.address is not None:
+                watch.said("--dry-run asks no cluster: devices and times are this machine's")
             ready = _prepare(question, None, watch.doing)
             watch.closed()
             _print_dry_run(console, ready)
@@ -188,5 +190,5 @@ def _folder(text: str) -> Path:
 def _version() -> str:
     try:
         return version("layerwise-nas")
-    except PackageNotFoundError:  # a checkout that was not installed
-        return "0.1.0"
+    except PackageNotFoundError:
+        return "(a checkout that is not installed)"

@@ -4,24 +4,19 @@ import errno
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from search_spaces.checks import BadInput
-from search_spaces.late import Late
-from search_spaces.space import Space, parse_space
+from search_spaces.space import parse_space
 from trainers import checkpoint
 from trainers.judges import JUDGES
 from trainers.judges.base import Judge, Setting
 
 from .candidates import Candidates
-from .cost.latency import describe
 from .cost.table import table_from, table_to_document
 from .metrics import METRICS
-from .papers.rows import published
 from .preparation import (
     Prepared,
     device_for_costs,
@@ -31,11 +26,9 @@ from .preparation import (
     prepare,
     require_same_data,
 )
-from .question import Question, asked, named
+from .question import Question, asked, named, to_document
 from .record import Record
-from .result.export import Exporter, best_of, measure_whole, to_be_measured
-from .result.front import pareto_front
-from .result.measured import Measured
+from .result.ending import Ending, Outcome
 from .run import Run
 from .run.copy import Mirror
 from .run.journal import TornWarning
@@ -46,36 +39,7 @@ from .tune.cluster import Cluster, connected
 from .tune.conductor import Conductor
 from .tune.tuner import Work, run_trials
 
-_draw = Late("nas.result.picture", "draw")  # matplotlib is not wanted before there is something to draw
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a search found, and how it ended.
-
-    Args:
-        candidates, references: records of all trials that have ended, in this process or before.
-        best: the most accurate candidate within every budget; ``best.yaml`` of the run is its.
-        measured: whole networks' measurements, by architecture key and metric, with their spread.
-        interrupted: whether trials are left to do; ``--resume`` goes on.
-        exhausted: why there were no further proposals, if so.
-        in_training: the share of the trials' time, from the placing of each to its end, that went into training and
-            scoring, in this process.
-    """
-
-    run: Run
-    candidates: Sequence[Record]
-    references: Sequence[Record]
-    best: Record | None
-    measured: Measured
-    interrupted: bool = False
-    exhausted: str | None = None
-    in_training: float | None = None
-
-    @property
-    def front(self) -> list[Record]:
-        return pareto_front(self.candidates)
 
 
 def search(
@@ -141,7 +105,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         candidates = _recalled(lambda: Candidates(run, space, table, feasible), watch)
         if not candidates.to_do:
             watch.said("nothing is left to do in this run; --trials N adds candidates")
-            if written:
+            if to_document(run.question) != to_document(Run.read(run.folder).question):
                 run.note({"changed": sorted(written)})
             outcome = Ending(run, space, table.device, candidates).outcome(watch)
             _copy_all(_mirror(run), watch)
@@ -149,12 +113,11 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         cluster = _joined(run.question, stack)
         question = placed(run.question, None if cluster is None else cluster.gpus)
         data = load_data(question)
-        require_same_data(data, run.document["data"])
+        require_same_data(data, run.document.get("data") or {})
         cluster = cluster or stack.enter_context(connected(None))
         cluster.trials_at_once(_resources(question))
-        before, run = Run.read(folder), replace(run, question=question)
-        if before.checkpoints(before.question.storage) != run.checkpoints(question.storage):
-            checkpoint.move_all(before.checkpoints(before.question.storage), run.checkpoints(question.storage))
+        run = replace(run, question=question)
+        move_checkpoints(run, watch)
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
         return Search(run, Prepared(question, space, data, table, feasible), candidates, cluster, watch).run_it()
 
@@ -175,6 +138,18 @@ def _recalled(make: Callable[[], Candidates], watch: Watch) -> Candidates:
         if isinstance(warning.message, TornWarning):
             watch.said(f"warning: {warning.message}")
     return candidates
+
+
+def move_checkpoints(run: Run, watch: Watch) -> None:
+    """To where the trials will look for them, if ``--storage`` has changed; the old one may be gone."""
+    stored = Run.read(run.folder).question.storage
+    if stored == run.question.storage:
+        return
+    try:
+        checkpoint.move_all(run.checkpoints(stored), run.checkpoints(run.question.storage))
+    except (OSError, ValueError, ImportError) as error:
+        said = " ".join(str(error).split())
+        watch.said(f"checkpoints can't be moved to the new --storage, unfinished trials begin again: {said}")
 
 
 def _mirror(run: Run) -> Mirror | None:
@@ -308,52 +283,3 @@ class Search:
                 f"{error.filename or self.run.folder}: {error.strerror or error}: the search stopped; "
                 f"no trial that had ended is lost: make room, then go on by --resume {self.run.folder}"
             ) from None
-
-
-class Ending:
-    """What a run has in the end: exports, whole networks' measurements, the picture."""
-
-    def __init__(self, run: Run, space: Space, measured_on: str, candidates: Candidates) -> None:
-        self.run, self.candidates = run, candidates
-        self.device = device_for_costs(run.question)
-        self.exporter = Exporter(run, space, self.device, measured_on)
-
-    def export(self) -> None:
-        """What there is, with what was measured before."""
-        self.exporter.export(self.candidates.ledger.records, self._known())
-
-    def outcome(self, watch: Watch) -> Outcome:
-        """Export what is new; a run that has ended and was exported before is only read."""
-        records, beside = self.candidates.ledger.records, self.candidates.references.records
-        interrupted = self.candidates.to_do > 0
-        before = self.run.measured
-        if before is not None and before["trials"] == [len(records), len(beside)] and not interrupted:
-            measured = self._known()
-            best = best_of(self.run, records, measured)
-        else:
-            measured = self._known() if interrupted else self._measured(records, beside, watch)
-            best = self.exporter.export(records, measured)
-            points = published(self.exporter.space.backbone)
-            _draw(
-                self.run.folder / "pareto.png", self.run.folder.name, self.run.question.budget, records, beside, points
-            )
-            if not interrupted:
-                counts = [len(records), len(beside)]
-                said = {"device": measured.how, "networks": measured.networks, "complete": self.candidates.complete}
-                self.run.write_measured({"trials": counts, **said})
-        return Outcome(self.run, records, beside, best, measured, interrupted, self.candidates.exhausted)
-
-    def _known(self) -> Measured:
-        """What was measured when the run ended before."""
-        before = self.run.measured
-        return Measured({}, {}) if before is None else Measured(before["networks"], before["device"])
-
-    def _measured(self, records: Sequence[Record], beside: Sequence[Record], watch: Watch) -> Measured:
-        self.export()  # first of all, whatever happens to the measurement
-        if not self.exporter.measured_here:
-            watch.said(f"latency is that of {self.exporter.measured_on}: this machine times no whole networks")
-            return self._known()
-        watch.doing("measuring whole networks")
-        torch.set_num_threads(1)
-        networks = measure_whole(to_be_measured(self.run, records, beside), self.device)
-        return Measured(networks, describe(self.device))

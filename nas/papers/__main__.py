@@ -28,6 +28,7 @@ Params and FLOPs are measured with fvcore on the network as built. SPConv's rows
 """
 PARTS = {"whole": "the network", "body": "the network without its classifier", "detector": "the detector on it"}
 BAD_INPUT = 2
+WIDTH = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +77,7 @@ def _entry(row: Row) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[Row]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=max(WIDTH, Console().width))  # narrower, columns would be cut
     title = "Printed and measured; a star: deviates by more than the row's tolerance and the printed rounding"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("id", "model"):

@@ -105,11 +105,17 @@ class Conductor:
             self._end(trial, replace(last, reason=_last_line(error), traceback=error))
 
     def settle(self) -> None:
-        """No trial runs any more: what was held back is recorded, unless it is hopeless."""
-        if self.hopeless is None:
-            held, self._in_vain = self._in_vain, {}
-            for name, report in held.items():
-                self._record(name, report)
+        """No trial runs any more: what was held back is recorded if nothing else is left to do.
+
+        Where more is (Ctrl-C, or it is hopeless), it is tried again when the run is gone on with.
+        """
+        if self.hopeless is None and self.candidates.to_do == len(self._in_vain):
+            self._record_held()
+
+    def _record_held(self) -> None:
+        held, self._in_vain = self._in_vain, {}
+        for name, report in held.items():
+            self._record(name, report)
 
     def _all_die(self) -> bool:
         """Whether it is not one candidate's fault, nor one node's.
@@ -130,7 +136,7 @@ class Conductor:
                 self.hopeless = f"the first {len(self._in_vain)} trials all failed, the last by: {report.reason}"
             return
         self._succeeded = True
-        self.settle()
+        self._record_held()
         self._record(name, report)
 
     def _record(self, name: str, report: Report) -> None:

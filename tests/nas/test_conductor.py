@@ -25,6 +25,7 @@ class Queue:
     stopping: str | None = None
     disk_error: OSError | None = None
     any_finished: bool = False
+    to_do: int = 0
     updates: list[tuple[str, Report]] = field(default_factory=list)
 
     def suggest(self) -> Named | None:
@@ -201,8 +202,17 @@ def test_first_failures_are_recorded_with_the_first_success(conductor: Conductor
 
 def test_failures_of_a_short_run_are_recorded_at_its_end(conductor: Conductor, queue: Queue) -> None:
     end(conductor, "c", FAILED)
+    queue.to_do = 1
     conductor.settle()
     assert [r.status for _, r in queue.updates] == [Status.FAILED]
+
+
+def test_first_failures_are_tried_again_after_ctrl_c(conductor: Conductor, queue: Queue) -> None:
+    """Nobody knows yet whether it is them: others are left to do."""
+    end(conductor, "c", FAILED)
+    queue.to_do = 5
+    conductor.settle()
+    assert queue.updates == []
 
 
 def test_a_display_that_breaks_costs_nothing(queue: Queue) -> None:

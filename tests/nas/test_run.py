@@ -21,6 +21,8 @@ from nas.result.tables import print_results
 from nas.run import Run
 from nas.run.ledger import Ledger
 from nas.run.run import require_new
+from nas.run.watch import Watch
+from nas.searching import move_checkpoints
 from search_spaces.checks import BadInput
 from trainers.report import Status
 from trainers.whole_file import write_whole
@@ -174,6 +176,36 @@ def test_checkpoints_are_no_other_runs(tmp_path: Path) -> None:
     assert first.checkpoints("s3://store") != second.checkpoints("s3://store")
     assert first.checkpoints("s3://store").startswith("s3://store/run/state/checkpoints-")
     assert first.checkpoints() == f"{first.folder.resolve()}/state/checkpoints-{first.id}"
+
+
+class Lines(Watch):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def said(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_checkpoints_follow_a_storage_that_is_changed(tmp_path: Path) -> None:
+    run, watch = made(tmp_path), Lines()
+    write_whole(f"{run.checkpoints()}/a.pt", b"epoch 3")
+    store = tmp_path / "store"
+    with Run.open(run.folder, {"storage": str(store)}) as opened:
+        move_checkpoints(opened, watch)
+        assert Path(opened.checkpoints(str(store)), "a.pt").read_bytes() == b"epoch 3"
+    assert not Path(run.checkpoints()).exists()
+    assert watch.lines == []
+
+
+def test_a_storage_that_is_gone_is_left_with_a_word(tmp_path: Path) -> None:
+    """That is why it was changed."""
+    run, watch = made(tmp_path, storage=str(tmp_path / "store")), Lines()
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("a file")
+    with Run.open(run.folder, {"storage": str(tmp_path / "other")}) as opened:
+        move_checkpoints(opened, watch)
+    (line,) = watch.lines
+    assert line.startswith("checkpoints can't be moved to the new --storage, unfinished trials begin again: ")
 
 
 def test_a_run_that_another_process_writes_is_not_opened(tmp_path: Path) -> None:

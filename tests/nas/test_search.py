@@ -21,9 +21,10 @@ from nas.candidates import Candidates
 from nas.cost.table import CostTable, build_table, table_to_document
 from nas.preparation import Prepared, feasible_set
 from nas.question import Question
+from nas.result.ending import Outcome
 from nas.run import Run
 from nas.run.watch import Watch
-from nas.searching import Outcome, Search
+from nas.searching import Search
 from nas.tune.cluster import connected
 from nas.tune.tuner import slim
 from search_spaces import Space, load_space
