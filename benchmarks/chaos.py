@@ -67,21 +67,31 @@ def disturbed(output: Path, kills: int, trials: int, seed: int, longest_s: float
         begun = (run / "search.yaml").exists()
         process = start(output, "--resume", str(run)) if begun else start(output, *first(output, "chaos", trials, seed))
         if done < kills:
-            moment = rng.uniform(0.5, longest_s)
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
+            share = max(1, (trials - len(before)) // (kills - done + 1))
+            lived = live(process, run, len(before) + share, rng.uniform(0.5, longest_s))
+            if lived is not None:
                 process.send_signal(signal.SIGKILL)
                 done += 1
-                moments.append(round(moment, 1))
-            process.wait()
-        else:
-            process.wait()
+                moments.append(round(lived, 1))
+        process.wait()
         now = whole_lines(run)
         lost += now[: len(before)] != before
         before = now
         if process.returncode != -signal.SIGKILL:
             return {"kills": done, "moments_s": moments, "ledgers_that_lost_a_line": lost, "status": process.returncode}
+
+
+def live(process: subprocess.Popen[bytes], run: Path, lines: int, longest_s: float) -> float | None:
+    """Wait for ``longest_s``, or until the ledger has so many lines: a fast machine would be done before the last kill.
+
+    Returns how long it was; ``None`` if the process ended by itself.
+    """
+    began = time.monotonic()
+    while process.poll() is None:
+        if time.monotonic() - began > longest_s or len(whole_lines(run)) >= lines:
+            return time.monotonic() - began
+        time.sleep(0.05)
+    return None
 
 
 def what_matters(records: list[Record]) -> set[tuple[str, float | None]]:
