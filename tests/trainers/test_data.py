@@ -1,6 +1,9 @@
-"""The contract of every data set, on real files: CIFAR's own format and a folder of pictures, written here."""
+"""The contract of every data set, on real files: CIFAR's and MNIST's own formats and pictures, written here."""
 
+import gzip
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,9 @@ import torch
 import yaml
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST
 
+from search_spaces.checks import BadInput
 from trainers.data import DATASETS
 from trainers.data.base import ImageData, random_mirror, random_shift, resized
 from trainers.data.digits_on_photos import _sources
@@ -25,9 +29,22 @@ def crops(count: int, size: int, seed: int = 0) -> np.ndarray:
     return np.stack([PHOTO[t : t + size, c : c + size] for t, c in zip(tops, lefts, strict=True)])
 
 
+def write_idx(folder: Path, seed: int, gz: bool) -> None:
+    """60 training images and 20 test images, and their labels, as MNIST's four files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, count in (("train", 60), ("t10k", 20)):
+        images = crops(count, 28, seed=seed + count)[..., 0]
+        labels = np.arange(count, dtype=np.uint8) % 10
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+            content = header + values.tobytes()
+            name = f"{part}-{kind}-ubyte"
+            (folder / (name + ".gz" * gz)).write_bytes(gzip.compress(content) if gz else content)
+
+
 @pytest.fixture
 def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10, CIFAR-100 and an image folder, small, in their own formats (torchvision's checksums are left out)."""
+    """Each data set that has files, small, in its own format (torchvision's checksums are left out)."""
     for source, label in ((CIFAR10, "labels"), (CIFAR100, "fine_labels")):
         folder = source.base_folder
         monkeypatch.setattr(source, "_check_integrity", lambda self: True)
@@ -40,6 +57,8 @@ def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (tmp_path / folder / name).write_bytes(pickle.dumps(content))
         names = {source.meta["key"]: [str(c) for c in range(classes)]}
         (tmp_path / folder / source.meta["filename"]).write_bytes(pickle.dumps(names))
+    write_idx(tmp_path / "MNIST" / "raw", seed=10, gz=False)
+    write_idx(tmp_path / "FashionMNIST" / "raw", seed=20, gz=True)
     for part in ("train", "val"):
         for c, name in enumerate(("cat", "dog", "eel")):
             (tmp_path / part / name).mkdir(parents=True)
@@ -136,3 +155,105 @@ def test_an_image_that_was_replaced_changes_the_fingerprint(data_root: Path) -> 
     before = load("imagefolder", data_root).digest
     Image.fromarray(crops(1, 48, seed=77)[0]).save(data_root / "val" / "eel" / "0.png")
     assert load("imagefolder", data_root).digest != before
+
+
+def test_the_held_out_digits_on_photos_are_the_same_every_time() -> None:
+    """8,192 each, of which no image is there twice: each is rendered on its own."""
+    first, again = load("digits_on_photos", Path()), load("digits_on_photos", Path())
+    for split, same in ((first.validation, again.validation), (first.test, again.test)):
+        assert len(split) == len({image.numpy().tobytes() for image in split.images}) == 8192
+        assert torch.equal(split.images, same.images)
+        assert torch.equal(split.labels, same.labels)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_mnist_is_read_from_torchvisions_folder_or_its_own_packed_or_not(
+    name: str, folder: str, tmp_path: Path
+) -> None:
+    layouts = [(place, gz) for place in (Path(folder, "raw"), Path()) for gz in (False, True)]
+    for i, (place, gz) in enumerate(layouts):
+        write_idx(tmp_path / str(i) / place, seed=1, gz=gz)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    found = [load(name, tmp_path / str(i), 28) for i in range(len(layouts))]
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    assert len({data.digest for data in found}) == 1
+    assert all(torch.equal(data.test.images, found[0].test.images) for data in found)
+
+
+def test_mnists_images_are_those_that_torchvision_reads(data_root: Path) -> None:
+    data, theirs = load("mnist", data_root, 28), [MNIST(str(data_root), train=train) for train in (True, False)]
+    assert (len(data.train), len(data.validation), len(data.test)) == (48, 12, 20)
+    for channel in range(3):
+        assert torch.equal(data.test.images[:, channel], theirs[1].data)
+    assert torch.equal(data.test.labels, theirs[1].targets)
+    labelled = {
+        image.numpy().tobytes(): int(label) for image, label in zip(theirs[0].data, theirs[0].targets, strict=True)
+    }
+    ours = {
+        image[0].numpy().tobytes(): int(label)
+        for split in (data.train, data.validation)
+        for image, label in zip(split.images, split.labels, strict=True)
+    }
+    assert ours == labelled
+
+
+def test_digits_are_shifted_and_not_mirrored(data_root: Path) -> None:
+    """A batch that is bright on the left stays so, as it does not where half of it is mirrored; on any device."""
+    batch = torch.zeros(64, 3, 24, 24)
+    batch[..., :8] = 1
+    for name, stays in (("mnist", True), ("fashion_mnist", False)):
+        data = load(name, data_root).to(torch.device("cpu"))
+        changed = data.augment(batch, torch.Generator().manual_seed(0))
+        assert not torch.equal(changed, batch)
+        assert bool((changed[..., 16:] == 0).all()) is stays
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+
+
+@pytest.mark.parametrize("gz", [False, True])
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (IMAGES, lambda c: None, "is not in --data-root .* neither MNIST/raw/train-images-idx3-ubyte nor train-im"),
+        (IMAGES, lambda c: c[:-7], "train-images-idx3-ubyte.* is damaged: 47,056 bytes were expected, it has 47,049"),
+        (IMAGES, lambda c: c + b"0", "is damaged"),
+        (IMAGES, lambda c: b"", "train-images-idx3-ubyte.* is no IDX file of bytes in 3 dimensions"),
+        (IMAGES, lambda c: b"<html>Not found</html>", "is no IDX file"),
+        (LABELS, lambda c: c[:7] + b"\0", "is no IDX file of bytes in 1 dimension$"),
+        (LABELS, lambda c: c[:7] + b"\x13" + c[8:-1], "19 labels for the 20 images of t10k-images-idx3-ubyte"),
+        (LABELS, lambda c: c[:-1] + b"\x0a", "labels are 0 to 9, and one is 10"),
+    ],
+)
+def test_files_that_are_missing_or_damaged_are_said_in_one_line(
+    file: str, content: Callable[[bytes], bytes | None], said: str, gz: bool, tmp_path: Path
+) -> None:
+    write_idx(tmp_path, seed=1, gz=gz)
+    path = tmp_path / (file + ".gz" * gz)
+    before = path.read_bytes()
+    after = content(gzip.decompress(before) if gz else before)
+    if after is None:
+        path.unlink()
+    else:
+        path.write_bytes(gzip.compress(after) if gz else after)
+    with pytest.raises(BadInput, match=said) as error:
+        load("mnist", tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [lambda c: c[:-100], lambda c: b"no gzip", lambda c: c[:20] + b"12345678" + c[28:]])
+def test_a_gzip_that_is_torn_is_named(content: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    write_idx(tmp_path / "MNIST" / "raw", seed=1, gz=True)
+    file = tmp_path / "MNIST" / "raw" / f"{IMAGES}.gz"
+    file.write_bytes(content(file.read_bytes()))
+    with pytest.raises(BadInput, match=f"{IMAGES}.gz: "):
+        load("mnist", tmp_path)
+
+
+def test_torchvisions_folder_is_whole_or_it_is_said_what_lacks(data_root: Path) -> None:
+    """Files beside it are another data set's, maybe."""
+    for file in (data_root / "FashionMNIST" / "raw").iterdir():
+        shutil.copy(file, data_root)
+    (data_root / "MNIST" / "raw" / LABELS).unlink()
+    with pytest.raises(BadInput, match=f"there is no MNIST/raw/{LABELS}, with .gz or without"):
+        load("mnist", data_root)

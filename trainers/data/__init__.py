@@ -17,6 +17,8 @@ DATASETS: "dict[str, Callable[[Path | None, int], ImageData]]" = {
     "digits_on_photos": Late("trainers.data.digits_on_photos", "load"),
     "cifar10": Late("trainers.data.cifar", "load10"),
     "cifar100": Late("trainers.data.cifar", "load100"),
+    "fashion_mnist": Late("trainers.data.mnist", "load_fashion"),
+    "mnist": Late("trainers.data.mnist", "load_mnist"),
     "imagefolder": Late("trainers.data.imagefolder", "load"),
 }
 STAND_INS = ("digits_on_photos",)  # for quick proxies: nobody deploys a network that was trained on it

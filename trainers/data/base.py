@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+AT_ONCE = 2048  # images that are in memory as floating-point numbers, while data is loaded
+
 
 @dataclass(frozen=True)
 class Split:
@@ -94,9 +96,13 @@ def mean_std(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, f
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 ``(N, 3, H, W)`` → uint8 ``(N, 3, size, size)``; the same images where that is their size."""
+    """uint8 ``(N, C, H, W)`` → uint8 ``(N, C, size, size)``; the same images where that is their size."""
     if images.shape[-2:] == (size, size):
         return images
+    return torch.cat([_scaled(part, size) for part in images.split(AT_ONCE)])
+
+
+def _scaled(images: Tensor, size: int) -> Tensor:
     scaled = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return scaled.round().clamp(0, 255).to(torch.uint8)
 

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
-from .base import ImageData, Split, digest, mean_std, resized
+from .base import AT_ONCE, ImageData, Split, digest, mean_std, resized
 
 SIZE = 32
 MAX_TURN = math.radians(20)
 FRAGMENT = 9
 CONTRAST = 0.6
 SHARES = (0.6, 0.2, 0.2)
-TRAIN, HELD_OUT = 4096, 2048
+TRAIN, HELD_OUT = 4096, 8192
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,10 @@ class DigitsOnPhotos(ImageData):
 
 
 def load(data_root: Path | None, resolution: int) -> DigitsOnPhotos:
-    """10 classes; 2,048 images each for validation and test, rendered once, the same on every machine."""
+    """10 classes; 8,192 images each for validation and test, rendered once, the same on every machine."""
     parts = [_sources(i) for i in range(3)]
-    train, validation, test = (
-        render(part, count, torch.Generator().manual_seed(i))
-        for i, (part, count) in enumerate(zip(parts, (TRAIN, HELD_OUT, HELD_OUT), strict=True))
-    )
+    train = render(parts[0], TRAIN, torch.Generator().manual_seed(0))
+    validation, test = (_held_out(parts[i], torch.Generator().manual_seed(i)) for i in (1, 2))
     mean, std = mean_std(train.images)
     splits = [Split(resized(split.images, resolution), split.labels) for split in (train, validation, test)]
     return DigitsOnPhotos(
@@ -70,10 +68,16 @@ def load(data_root: Path | None, resolution: int) -> DigitsOnPhotos:
     )
 
 
+def _held_out(sources: Sources, generator: torch.Generator) -> Split:
+    """``HELD_OUT`` images, rendered ``AT_ONCE`` at a time: the first ones don't depend on how many follow."""
+    chunks = [render(sources, AT_ONCE, generator) for _ in range(HELD_OUT // AT_ONCE)]
+    return Split(torch.cat([chunk.images for chunk in chunks]), torch.cat([chunk.labels for chunk in chunks]))
+
+
 def _digest(parts: list[Sources]) -> str:
     """Of the digits and photographs as whole numbers, which they are: photos are means of four."""
     whole = ((p.digits * 16, p.labels, p.photos * (4 * 255)) for p in parts)
-    rules = f"{SIZE} {MAX_TURN:.4f} {FRAGMENT} {CONTRAST} {SHARES} {TRAIN} {HELD_OUT}"
+    rules = f"{SIZE} {MAX_TURN:.4f} {FRAGMENT} {CONTRAST} {SHARES} {TRAIN} {HELD_OUT} {AT_ONCE}"
     return digest(
         [rules.encode(), *(t.round().to(torch.int32) if t.is_floating_point() else t for p in whole for t in p)]
     )
