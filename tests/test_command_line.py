@@ -43,7 +43,7 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
         (["--dataset", "cifar10"], "cifar10 needs --data-root"),
         (["--dataset", "cifar10", "--data-root", "/absent"], "--data-root /absent: there is no such folder"),
         (["--dataset", "imagefolder", "--data-root", "/absent"], "there is no folder train/"),
-        (["--dataset", "mnist"], "unknown data set 'mnist'"),
+        (["--dataset", "emnist"], "unknown data set 'emnist'"),
         (["--sampler", "tpee"], "unknown sampler 'tpee': did you mean 'tpe'"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--output", "/proc/results"], "the results folder '/proc/results' can't be written"),
