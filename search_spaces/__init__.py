@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .architecture import Architecture, Backbone, build, load_architecture, proxy_of
     from .catalogue import list_spaces
     from .folding import fold
+    from .inheritance import inherit
     from .slots import VANILLA, Choice, Slot, convert, find_slots
     from .space import Option, Space, Variable, load_space
 
@@ -18,6 +19,7 @@ _HOMES = {
     "architecture": ("Architecture", "Backbone", "build", "load_architecture", "proxy_of"),
     "catalogue": ("list_spaces",),
     "folding": ("fold",),
+    "inheritance": ("inherit",),
     "slots": ("VANILLA", "Choice", "Slot", "convert", "find_slots"),
     "space": ("Option", "Space", "Variable", "load_space"),
 }
@@ -35,6 +37,7 @@ __all__ = [
     "convert",
     "find_slots",
     "fold",
+    "inherit",
     "list_spaces",
     "load_architecture",
     "load_space",

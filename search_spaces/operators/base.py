@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .binary import in_floats
+from .inheriting import NORMS, evaluating, take_statistics
+
 Size = int | tuple[int, int]
 Setting = float | str | bool  # the value of a hyper-parameter: a number, a word, or on or off
 
@@ -113,6 +116,28 @@ class Operator(nn.Module):
         Returns:
             Whether ``following`` was absorbed too; if so the caller removes it.
         """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """Start from a trained dense convolution: come as near to its outputs as this operator can, without training.
+
+        Afterwards the output is that of the dense layer, in scale too, but for a constant in each channel where the
+        operator has no BatchNorm of its own: the one behind takes it. Binary convolutions take the weights that fit in
+        floating point, and statistics of what they read.
+
+        Args:
+            weight: the dense kernel, ``(C_out, C_in, kh, kw)``.
+            inputs, outputs: what the dense layer reads and gives, ``(B, C_in, H, W)`` and ``(B, C_out, H', W')``.
+        """
+        with evaluating(self):
+            with in_floats(self) as binary:
+                self._inherit(weight, inputs, outputs)
+            if binary:
+                take_statistics(self, inputs, [m for m in self.modules() if isinstance(m, NORMS)])
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """``inherit``, by the operator itself: in eval mode, without gradients, all its convolutions in floats."""
         raise NotImplementedError
 
     @classmethod

@@ -1,5 +1,8 @@
 """Binarised convolution, from *XNOR-Net* (Rastegari et al., ECCV 2016): signs in place of inputs and weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +57,27 @@ class BinaryConv2d(nn.Conv2d):
         scale = self.magnitude(x).repeat_interleave(self.out_channels // self.groups, dim=1) * alpha
         out = self._conv_forward(sign(x), sign(self.weight), None) * scale
         return out if self.bias is None else out + self.bias[:, None, None]
+
+    def in_floats(self) -> nn.Conv2d:
+        """The plain convolution, on the same parameters."""
+        geometry = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
+        with torch.device("meta"):
+            conv = nn.Conv2d(*geometry, self.groups, bias=False)  # type: ignore[arg-type]
+        conv.weight, conv.bias = self.weight, self.bias
+        return conv
+
+
+@contextmanager
+def in_floats(module: nn.Module) -> Iterator[list[BinaryConv2d]]:
+    """For a while, plain convolutions on the same weights stand in for the binary ones of ``module``; yields these."""
+    binary = {name: m for name, m in module.named_modules() if isinstance(m, BinaryConv2d)}
+    for name, conv in binary.items():
+        module.set_submodule(name, conv.in_floats())
+    try:
+        yield list(binary.values())
+    finally:
+        for name, conv in binary.items():
+            module.set_submodule(name, conv)
 
 
 def sign(x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ..checks import require_known
 from .base import Operator, Size, absorb, conv_bn, fold_conv_bn, he_init, same
-from .shuffle import shuffle
+from .inheriting import assign, conv_of, fit_conv_bn, undo_conv_bn
+from .shuffle import shuffle, shuffled_order
 
 Identity = Literal["fixed", "group", "random", "conv"]
 SHUFFLE_GROUPS = 4
@@ -115,6 +116,32 @@ class CompConv2d(Operator):
         if channels > x.shape[1]:
             x = x.repeat(1, -(-channels // x.shape[1]), 1, 1)
         return self.on_output_grid(x[:, :channels])
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """Every learned part gives the dense layer's outputs where it is part of the output, by least squares.
+
+        The smallest unit is cut out of the dense kernel; the others see what the operator gives before them. What is
+        borrowed from the input is what it is.
+        """
+        if self.depth == 0:
+            assign(self.vanilla, weight)
+            return
+        if self.shuffled:
+            before = torch.argsort(shuffled_order(self.out_channels, SHUFFLE_GROUPS)).to(outputs.device)
+            weight, outputs = weight[before], outputs[:, before]
+        primary, widths = conv_of(self.primary), [conv_of(unit).in_channels // 2 for unit in self.units]
+        start = widths[0] if widths else 0
+        assign(primary, weight[start : start + primary.out_channels])
+        result = undo_conv_bn(self.primary, inputs, outputs[:, start : start + primary.out_channels])
+        start = 0
+        for i, (unit, width) in enumerate(zip(self.units, widths, strict=True)):
+            if self.identity == "conv":
+                fit_conv_bn(self.projections[i], self.on_output_grid(inputs), outputs[:, start : start + width])
+            joined = torch.cat([self.borrow(inputs, i), result], dim=1)
+            start += 2 * width
+            first = start + (2 * width if i + 1 < len(widths) else 0)  # the next unit's borrowed channels come first
+            result = fit_conv_bn(unit, joined, outputs[:, first : first + 2 * width])
+        fit_conv_bn(self.tail, result, outputs[:, start + result.shape[1] :])
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """``following`` can't be absorbed (but at depth 0): it also acts on the channels borrowed from the input."""

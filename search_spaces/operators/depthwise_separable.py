@@ -1,8 +1,10 @@
 """Depthwise-separable convolution, from *MobileNets* (Howard et al., 2017) and *Xception* (Chollet, CVPR 2017)."""
 
+import torch
 from torch import Tensor, nn
 
 from .base import Operator, Size, absorb, conv_bn, fold_conv_bn, he_init
+from .inheriting import Path, assign, conv_of, fit, undo
 
 
 class DepthwiseSeparableConv2d(Operator):
@@ -30,6 +32,15 @@ class DepthwiseSeparableConv2d(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pointwise(self.depthwise(x))
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """The best kernels of rank 1, input channel by input channel, then least squares for the 1×1 convolution."""
+        left, scale, right = torch.linalg.svd(weight.transpose(0, 1).flatten(2), full_matrices=False)
+        conv = conv_of(self.depthwise)
+        assign(conv, right[:, 0].view_as(conv.weight))
+        assign(self.pointwise, (left[:, :, 0] * scale[:, :1]).t()[:, :, None, None])
+        undo(self.depthwise[1], conv(inputs))
+        fit(outputs, Path(self.pointwise, self.depthwise(inputs)))
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         fold_conv_bn(self.depthwise)

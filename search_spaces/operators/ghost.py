@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Operator, Size, conv_bn, fold_conv_bn
+from .inheriting import assign, conv_of, fit_conv_bn, undo_conv_bn
 
 
 class GhostConv2d(Operator):
@@ -55,6 +56,15 @@ class GhostConv2d(Operator):
         if not self.has_ghosts:
             return intrinsic
         return torch.cat([intrinsic, self.cheap(intrinsic)], dim=1)[:, : self.out_channels]
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """The intrinsic maps are the dense layer's first ones; each ghost by least squares from its intrinsic map."""
+        primary = conv_of(self.primary)
+        intrinsic = primary.out_channels
+        assign(primary, weight[:intrinsic])
+        maps = undo_conv_bn(self.primary, inputs, outputs[:, :intrinsic])
+        if self.has_ghosts:
+            fit_conv_bn(self.cheap, maps, outputs[:, intrinsic:])
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """``following`` can't be absorbed: the ghosts are made from the intrinsic maps as they were before it."""

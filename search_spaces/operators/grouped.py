@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Operator, Size, absorb, he_init, nearest_groups, require_groups, rescale, scale_shift
+from .inheriting import Path, assign, blocks, fit
 from .shuffle import shuffle, shuffled_order
 
 
@@ -38,6 +39,11 @@ class GroupedConv2d(Operator):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """The blocks of the dense kernel, then least squares."""
+        assign(self.conv, blocks(weight, self.groups))
+        fit(outputs, Path(self.conv, inputs))
+
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         return absorb(self.conv, following)
 
@@ -54,6 +60,11 @@ class GroupedShuffleConv2d(GroupedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return shuffle(self.conv(x), self.groups)
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """As without the shuffle, with the outputs in the order that they have before it."""
+        before = torch.argsort(shuffled_order(self.out_channels, self.groups)).to(outputs.device)
+        super()._inherit(weight[before], inputs, outputs[:, before])
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         if following is not None:

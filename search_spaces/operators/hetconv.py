@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
+from .inheriting import Path, assign, blocks, fit, taps
 
 
 class HetConv2d(Operator):
@@ -40,7 +41,7 @@ class HetConv2d(Operator):
             raise ValueError(f"HetConv: p must divide the channels, got p={p!r} for {in_channels} and {out_channels}")
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
         self.gwc = he_init(nn.Conv2d(in_channels, out_channels, *geometry, groups=p, bias=False))
-        self.has_pointwise = p > 1
+        self.p, self.has_pointwise = p, p > 1
         if self.has_pointwise:
             self.pointwise = he_init(nn.Conv2d(in_channels * (p - 1), out_channels, 1, groups=p, bias=False))
             parts = torch.arange(in_channels).view(p, -1)
@@ -51,6 +52,17 @@ class HetConv2d(Operator):
     def forward(self, x: Tensor) -> Tensor:
         out = self.gwc(x)
         return out + self.pointwise(self.at_output_points(x)[:, self.others]) if self.has_pointwise else out
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """The kernel's blocks and, elsewhere, the sums over its taps, then least squares for both at once."""
+        assign(self.gwc, blocks(weight, self.p))
+        if not self.has_pointwise:
+            return
+        others = self.others.view(self.p, 1, -1)
+        rows = taps(weight)[:, :, 0, 0].unflatten(0, (self.p, -1))
+        chosen = rows.gather(2, others.expand(-1, rows.shape[1], -1))
+        assign(self.pointwise, chosen.flatten(0, 1)[:, :, None, None])
+        fit(outputs, Path(self.gwc, inputs), Path(self.pointwise, self.at_output_points(inputs)[:, self.others]))
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         if following is None:

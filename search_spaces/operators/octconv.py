@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Operator, Size, he_init, rescale, same, scale_shift
+from .inheriting import Path, assign, fit
 
 
 def low_channels(channels: int, alpha: float) -> int:
@@ -70,6 +71,25 @@ class OctConv2d(Operator):
         outputs = [sum(to_high[1:], to_high[0])] if to_high else []
         outputs += [double(sum(to_low[1:], to_low[0]), size)] if to_low else []
         return torch.cat(outputs, dim=1)
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """Each path its part of the dense kernel, then least squares for those that are summed."""
+        inputs = self.on_output_grid(inputs)
+        high, low = inputs.split(self.split_in, dim=1)
+        reads = {"H": high, "L": half(low) if self.split_in[1] else low}
+        rows = dict(zip("HL", weight.split(self.split_out), strict=True))
+        wanted = dict(zip("HL", outputs.split(self.split_out, dim=1), strict=True))
+        for target in "HL":
+            paths = []
+            for source, part in zip("HL", rows[target].split(self.split_in, dim=1), strict=True):
+                if source + target in self.paths:
+                    conv = self.paths[source + target]
+                    assert isinstance(conv, nn.Conv2d)
+                    assign(conv, part)
+                    read = half(high) if source + target == "HL" else reads[source]
+                    paths.append(Path(conv, read, cell=2 if source + target == "LH" else 1))
+            if paths:
+                fit(wanted["H"] if target == "H" else half(wanted["L"]), *paths)
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """One of each output's convolutions takes the shift, both the scale; upsampling changes neither."""

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from .base import Operator, Size, absorb, he_init
+from .inheriting import Path, assign, fit, taps
 
 
 class PointwiseConv2d(Operator):
@@ -26,6 +27,11 @@ class PointwiseConv2d(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(self.on_output_grid(x))
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """The sums over the kernel's taps, then least squares."""
+        assign(self.conv, taps(weight))
+        fit(outputs, Path(self.conv, self.on_output_grid(inputs)))
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         return absorb(self.conv, following)

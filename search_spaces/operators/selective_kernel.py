@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Operator, Size, conv_bn, fold_conv_bn, nearest_groups, require_groups, rescale, scale_shift
+from .inheriting import blocks, channel_means, conv_of, fit_conv_bn, take_statistics
 
 LEAST_SQUEEZED = 32  # L of Eq. 4
+LIFT = 2.0
 
 
 class SqueezeNorm(nn.BatchNorm1d):
@@ -72,6 +74,20 @@ class SelectiveKernelConv2d(Operator):
         towards_near, towards_far = scores.unflatten(1, (2, -1)).unbind(1)
         weight = torch.sigmoid(towards_near - towards_far)[:, :, None, None]  # the softmax of two
         return torch.lerp(far, near, weight)
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """Each branch by itself comes as near to the dense outputs as it can, so that any weighing of the two does.
+
+        Their BatchNorms lift them by ``LIFT`` standard deviations of the outputs above the ReLU, which would cut half.
+        """
+        start = blocks(weight, conv_of(self.near).groups)
+        deviation = outputs.std((0, 2, 3), keepdim=True)
+        lifted = outputs - channel_means(outputs)[:, None, None] + LIFT * deviation
+        near = F.relu(fit_conv_bn(self.near, inputs, lifted, start))
+        far = F.relu(fit_conv_bn(self.far, F.pad(inputs, self.uneven), lifted, torch.zeros_like(start)))
+        squeezed = self.squeeze(F.adaptive_avg_pool2d(near + far, 1).flatten(1))
+        assert isinstance(self.squeeze_norm, nn.BatchNorm1d)
+        take_statistics(self.squeeze_norm, squeezed, [self.squeeze_norm])
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """``following`` can't be absorbed: a ReLU stands before it."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..checks import require_known
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
+from .inheriting import Path, assign, blocks, channel_means, fit, outside_blocks, taps, undo
 
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 Fusion = Literal["attention", "sum"]
@@ -79,16 +80,18 @@ class SPConv2d(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         r = self.representative
-        u3 = self.gwc(x[:, :r])
-        if self.heavy == "gwc+pwc":
-            u3 = u3 + self.pwc(self.on_output_grid(x[:, :r]))
-        elif self.heavy == "gwc-pwc":
-            u3 = self.pwc(u3)
-        u3 = self.bn_representative(u3)
+        u3 = self.bn_representative(self.convolve(x[:, :r]))
         if not self.has_redundant:
             return u3
         u1 = self.bn_redundant(self.redundant(self.on_output_grid(x[:, r:])))
         return u3 + u1 if self.fusion == "sum" else self.fuse(u3, u1)
+
+    def convolve(self, representative: Tensor) -> Tensor:
+        """The representative part before its BatchNorm: ``(B, αL, H, W)`` → ``(B, C_out, H', W')``."""
+        u3 = self.gwc(representative)
+        if self.heavy == "gwc+pwc":
+            return u3 + self.pwc(self.on_output_grid(representative))
+        return self.pwc(u3) if self.heavy == "gwc-pwc" else u3
 
     def fuse(self, u3: Tensor, u1: Tensor) -> Tensor:
         """Eq. 4–6: ``β·U3 + (1 − β)·U1``; the softmax of two, β, is the sigmoid of the means' difference."""
@@ -96,6 +99,39 @@ class SPConv2d(Operator):
         if self.attention_gain is not None:
             difference = difference * self.attention_gain
         return torch.lerp(u1, u3, torch.sigmoid(difference))
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        """The kernel's blocks and the sums over its taps, then least squares for all paths at once.
+
+        Each BatchNorm undoes itself. For the fusion by attention the two have the same mean, so that β is about 1/2,
+        and twice the scale, so that their average is the branches' sum.
+        """
+        front, rest = inputs[:, : self.representative], inputs[:, self.representative :]
+        heavy, light = weight[:, : self.representative], weight[:, self.representative :]
+        assign(self.gwc, blocks(heavy, self.groups))
+        paths = [Path(self.gwc, front)]
+        if self.heavy == "gwc+pwc":
+            assign(self.pwc, outside_blocks(taps(heavy), self.groups))
+            paths.append(Path(self.pwc, self.on_output_grid(front)))
+        elif self.heavy == "gwc-pwc":
+            assign(self.pwc, torch.eye(self.out_channels, device=weight.device)[:, :, None, None])
+            paths = [Path(self.pwc, self.gwc(front))]
+        if self.has_redundant:
+            rest = self.on_output_grid(rest)
+            assign(self.redundant, taps(light))
+            paths.append(Path(self.redundant, rest))
+        fit(outputs, *paths)
+        u3, mean = self.convolve(front), channel_means(outputs)
+        if not self.has_redundant:
+            undo(self.bn_representative, u3, mean)
+            return
+        u1 = self.redundant(rest)
+        if self.fusion == "sum":
+            undo(self.bn_representative, u3, mean - channel_means(u1))
+            undo(self.bn_redundant, u1)
+        else:
+            undo(self.bn_representative, u3, mean, gain=2.0)
+            undo(self.bn_redundant, u1, mean, gain=2.0)
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """A BatchNorm (s, b) behind the fusion folds into both branches, since β + γ = 1.

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from .base import Operator, Size, absorb, he_init
+from .inheriting import assign
 
 
 class VanillaConv2d(Operator):
@@ -24,6 +25,9 @@ class VanillaConv2d(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
+
+    def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
+        assign(self.conv, weight)
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         return absorb(self.conv, following)
