@@ -1,26 +1,31 @@
 """Inherited weights: a candidate starts from a trained dense network of the same backbone, not from noise."""
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .checks import BadInput
 from .operators import Operator
-from .operators.inheriting import evaluating, take_statistics
+from .operators.inheriting import evaluating
+
+Moments = tuple[Tensor, Tensor]  # mean and variance of each channel; each (C,)
 
 
 @torch.no_grad()
 def inherit(model: nn.Module, dense: nn.Module, images: Tensor) -> None:
     """Start ``model`` from ``dense``, in place, so that brief fine-tuning is enough.
 
-    What both have in common is copied. Every operator comes as near to the convolution that it replaces as it can, in
-    closed form, on what that convolution reads and gives in the dense network (``Operator.inherit``); so do the blocks
-    of *Distilling Optimal Neural Networks* (DONNA, Moons et al., ICCV 2021), by training. Then the running statistics
-    of the network's BatchNorms are corrected by what changed in front of them (``correct_statistics``).
+    What both have in common is copied. Then the images go through ``model``, and each operator comes as near as it
+    can, in closed form, to the outputs that the convolution in its place has in ``dense`` (``Operator.inherit``). It
+    does so on what it reads itself, so that it also makes up for errors in front of it (the asymmetric reconstruction
+    of Zhang et al., *Accelerating Very Deep Convolutional Networks*, TPAMI 2016). The running statistics of each
+    BatchNorm of the network are corrected by how its inputs differ from those in ``dense``: what is alike in both
+    networks stays exactly alike, and what a few images tell badly cancels.
 
-    Deterministic; on the device of the two networks. ``dense`` stays as it is, and both stay in their modes.
+    Deterministic; on the device of the two networks and the images. ``dense`` stays as it is, both stay in their modes.
+    The outputs of the convolutions in question are in memory at once, for all ``images``.
 
     Args:
         model: ``convert(backbone, choices)``.
@@ -31,80 +36,108 @@ def inherit(model: nn.Module, dense: nn.Module, images: Tensor) -> None:
         ValueError: the networks have not the same backbone: the message names the first tensor that differs.
     """
     operators = {name: module for name, module in model.named_modules() if isinstance(module, Operator)}
-    pairs = {name: (operator, _replaced(dense, name, operator)) for name, operator in operators.items()}
+    replaced = {name: _replaced(dense, name, operator) for name, operator in operators.items()}
     _copy_the_rest(model, dense, operators)
-    hooks = [conv.register_forward_hook(_inheriting(operator)) for operator, conv in pairs.values()]
-    with evaluating(dense):
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and not _inside(name, operators)
+    }
+    outputs: dict[str, Tensor] = {}
+    moments: dict[str, Moments] = {}
+    hooks = [_after(conv, name, outputs) for name, conv in replaced.items()]
+    hooks += [_before(dense.get_submodule(name), _noting(name, moments)) for name in norms]
+    _run(dense, images, hooks)
+    hooks = [_before(o, _inheriting(o, replaced[name].weight, outputs[name])) for name, o in operators.items()]
+    hooks += [_before(norm, _correcting(norm, moments[name])) for name, norm in norms.items()]
+    _run(model, images, hooks)
+
+
+def _run(network: nn.Module, images: Tensor, hooks: list[RemovableHandle]) -> None:
+    """One pass in eval mode; the hooks are gone afterwards."""
+    with evaluating(network):
         try:
-            dense(images)
+            network(images)
         finally:
             for hook in hooks:
                 hook.remove()
-    correct_statistics(model, dense, images)
 
 
-def correct_statistics(model: nn.Module, dense: nn.Module, images: Tensor) -> None:
-    """Correct the BatchNorms of ``model`` by how their inputs differ from those of the same ones in ``dense``.
+def _before(module: nn.Module, act: Callable[[Tensor], None]) -> RemovableHandle:
+    """Call ``act`` with what ``module`` reads, the first time that it is called."""
 
-    On the same images: a mean moves as far, a variance grows by the same factor. Thus what is alike in both networks
-    stays exactly alike, and what the images tell badly, for being few, cancels. The operators' own stay: they undo
-    themselves.
-    """
-    theirs, ours = _statistics(dense, images), _statistics(model, images)
-    for name, (mean, variance) in ours.items():
-        norm, (dense_mean, dense_variance) = model.get_submodule(name), theirs[name]
-        assert isinstance(norm, nn.BatchNorm2d)
+    def hook(_: nn.Module, read: tuple[Tensor, ...]) -> None:
+        handle.remove()
+        act(read[0])
+
+    handle = module.register_forward_pre_hook(hook)
+    return handle
+
+
+def _after(module: nn.Module, name: str, outputs: dict[str, Tensor]) -> RemovableHandle:
+    """Keep what ``module`` gives, the first time that it is called, before anything overwrites it."""
+
+    def hook(_: nn.Module, read: tuple[Tensor, ...], given: Tensor) -> None:
+        handle.remove()
+        outputs[name] = given.clone()
+
+    handle = module.register_forward_hook(hook)
+    return handle
+
+
+def _noting(name: str, moments: dict[str, Moments]) -> Callable[[Tensor], None]:
+    def note(x: Tensor) -> None:
+        moments[name] = _moments(x)
+
+    return note
+
+
+def _inheriting(operator: Operator, weight: Tensor, outputs: Tensor) -> Callable[[Tensor], None]:
+    return lambda x: operator.inherit(weight, x, outputs)
+
+
+def _correcting(norm: nn.BatchNorm2d, dense: Moments) -> Callable[[Tensor], None]:
+    """A mean moves as far as the inputs' does, a variance grows by the same factor."""
+
+    def correct(x: Tensor) -> None:
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        norm.running_mean += mean - dense_mean
-        norm.running_var *= (variance + norm.eps) / (dense_variance + norm.eps)
+        mean, variance = _moments(x)
+        norm.running_mean += mean - dense[0]
+        norm.running_var *= (variance + norm.eps) / (dense[1] + norm.eps)
+
+    return correct
 
 
-def _statistics(model: nn.Module, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and variance in front of each of the network's BatchNorms, if all normalise by them; each ``(C,)``."""
-    twin = copy.deepcopy(model).eval()
-    inside = {m for operator in twin.modules() if isinstance(operator, Operator) for m in operator.modules()}
-    norms = {
-        name: m
-        for name, m in twin.named_modules()
-        if isinstance(m, nn.BatchNorm2d) and m not in inside and m.running_mean is not None
-    }
-    take_statistics(twin, images, list(norms.values()))
-    return {name: (norm.running_mean, norm.running_var) for name, norm in norms.items()}  # type: ignore[misc]
-
-
-def _inheriting(operator: Operator) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    """A hook behind the dense convolution, which hands on what it reads and gives before anything overwrites it."""
-
-    def hook(conv: nn.Module, read: tuple[Tensor, ...], given: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)
-        operator.inherit(conv.weight, read[0], given)
-
-    return hook
+def _moments(x: Tensor) -> Moments:
+    variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    return mean, variance
 
 
 def _replaced(dense: nn.Module, name: str, operator: Operator) -> nn.Conv2d:
     """The convolution of ``dense`` that ``operator`` stands for."""
     conv = dict(dense.named_modules()).get(name)
     if type(conv) is not nn.Conv2d:
-        raise BadInput(
-            f"inherit: {name}.weight must be a convolution's in the dense network, got {type(conv).__name__}"
-        )
+        got = "none" if conv is None else f"that of {type(conv).__name__}"
+        raise BadInput(f"inherit: {name}.weight must be a convolution's in the dense network, got {got}")
     wanted = (operator.out_channels, operator.in_channels, *operator.kernel_size)
     _require_shape(f"{name}.weight", wanted, conv.weight)
     return conv
 
 
 def _copy_the_rest(model: nn.Module, dense: nn.Module, operators: dict[str, Operator]) -> None:
-    """All parameters and buffers but the operators'."""
+    """All parameters and buffers but the operators'; nothing where one does not fit."""
     source = dense.state_dict()
-    for name, tensor in model.state_dict().items():
-        if any(name.startswith(f"{operator}.") for operator in operators):
-            continue
+    rest = {name: tensor for name, tensor in model.state_dict().items() if not _inside(name, operators)}
+    for name, tensor in rest.items():
         _require_shape(name, tuple(tensor.shape), source.get(name))
-    for name, tensor in model.state_dict().items():
-        if not any(name.startswith(f"{operator}.") for operator in operators):
-            tensor.copy_(source[name])
+    for name, tensor in rest.items():
+        tensor.copy_(source[name])
+
+
+def _inside(name: str, operators: dict[str, Operator]) -> bool:
+    """Whether a module or tensor belongs to one of the operators."""
+    return any(name.startswith(f"{operator}.") for operator in operators)
 
 
 def _require_shape(name: str, shape: tuple[int, ...], found: Tensor | None) -> None:
