@@ -25,6 +25,8 @@ class Metric:
         column: the heading and scale of its column in tables, and the digits after the point.
         whole: ``(architectures, device) -> {key: (value, spread)}``, for a metric whose sum over layers only predicts a
             whole network's: what is exported is measured again by it.
+        resolution: a smaller relative difference is none that anyone could notice, or that a measurement could tell:
+            the front takes it for none.
     """
 
     unit: str
@@ -33,6 +35,7 @@ class Metric:
     column: tuple[str, float, int]
     prefixes: bool = True
     whole: Callable[..., dict[str, tuple[float, float]]] | None = None
+    resolution: float = 0.0
 
 
 METRICS: dict[str, Metric] = {
@@ -41,8 +44,15 @@ METRICS: dict[str, Metric] = {
         Late("nas.cost.flops", "flops"),
         "multiply-adds, fvcore, eval mode, BatchNorm folded, one image",
         ("GFLOPs", 1e9, 3),
+        resolution=0.01,
     ),
-    "params": Metric("Params", Late("nas.cost.flops", "params"), "as trained, BatchNorm included", ("MParams", 1e6, 2)),
+    "params": Metric(
+        "Params",
+        Late("nas.cost.flops", "params"),
+        "as trained, BatchNorm included",
+        ("MParams", 1e6, 2),
+        resolution=0.01,
+    ),
     "latency_ms": Metric(
         "ms",
         Late("nas.cost.latency", "latency_ms"),
@@ -50,6 +60,7 @@ METRICS: dict[str, Metric] = {
         ("ms", 1.0, 2),
         prefixes=False,
         whole=Late("nas.cost.latency", "whole_latencies"),
+        resolution=0.02,  # sums of timed layers scatter that much
     ),
 }
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
