@@ -126,10 +126,10 @@ def test_leaving_one_out_is_fitting_without_it() -> None:
 
 def test_many_records_are_fitted_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """More scores than features are compressed without loss: the likelihood, its gradient, and the posterior."""
-    rows, name = drawn(900, 0, "compconv_layerwise"), "compconv_layerwise"
-    scores = rows.sum(axis=1) + np.random.default_rng(0).normal(0, 1, 900)
+    rows, name = drawn(100, 0, "compconv_c0"), "compconv_c0"
+    scores = rows.sum(axis=1) + np.random.default_rng(0).normal(0, 1, 100)
     compressed = Model.fit(space(name), rows, scores)
-    assert sum(sizes(name)) < 900
+    assert sum(sizes(name)) < 100
     monkeypatch.setattr(nas.model, "_compressed", lambda f, s: nas.model._Data(f, s, 0, 0.0))
     whole = Model.fit(space(name), rows, scores)
     assert compressed.noise == pytest.approx(whole.noise, rel=1e-3)
@@ -138,9 +138,9 @@ def test_many_records_are_fitted_as_few_are(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("known", [0.25, None])
 def test_the_gradient_is_the_losss(known: float | None) -> None:
-    name = "compconv_layerwise"
-    rows = drawn(300, 0, name)
-    scores = np.random.default_rng(0).normal(size=300)
+    name = "compconv_c0"
+    rows = drawn(60, 0, name)
+    scores = np.random.default_rng(0).normal(size=60)
     data = nas.model._compressed(one_hot(sizes(name), rows), scores)
     loss = nas.model._loss(data, prior_covariances(space(name), costs(name)), known)
     at = np.linspace(-2, 0.5, 5 + (known is None))
