@@ -46,7 +46,7 @@ def assign(conv: nn.Conv2d, weight: Tensor) -> None:
     conv.weight.copy_(weight)
 
 
-def fit(targets: Tensor, *paths: Path, ridge: float = RIDGE) -> None:
+def fit(targets: Tensor, *paths: Path, ridge: float = RIDGE, balance: float = 0.0) -> None:
     """Set the weights of convolutions that are summed, by least squares, as near as that allows to what they are.
 
     Ridge regression (Hoerl and Kennard, Technometrics 1970) around the present weights W₀: where these are exact they
@@ -54,6 +54,8 @@ def fit(targets: Tensor, *paths: Path, ridge: float = RIDGE) -> None:
 
     Args:
         targets: what the sum shall give, ``(B, C_out, H', W')``.
+        balance: how much it counts, beside the targets, that the last path's mean over an image differs from that of
+            the others together, as it varies from image to image.
     """
     groups = max(path.conv.groups for path in paths)
     where = _pixels(targets)
@@ -62,6 +64,12 @@ def fit(targets: Tensor, *paths: Path, ridge: float = RIDGE) -> None:
     start = torch.cat(before, dim=2).transpose(1, 2)
     missing = targets[where[0], :, where[1], where[2]].unflatten(1, (groups, -1)).transpose(0, 1) - x @ start
     x, missing = x - x.mean(1, keepdim=True), missing - missing.mean(1, keepdim=True)
+    if balance:
+        means = torch.cat(
+            [*(_image_means(path, groups) for path in paths[:-1]), -_image_means(paths[-1], groups)], dim=2
+        )
+        means = (means - means.mean(1, keepdim=True)) * (balance * x.shape[1] / means.shape[1]) ** 0.5
+        x, missing = torch.cat([x, means], dim=1), torch.cat([missing, -means @ start], dim=1)
     gram = x.transpose(1, 2) @ x
     diagonal = gram.diagonal(dim1=1, dim2=2)
     diagonal += (ridge * diagonal.mean(1, keepdim=True)).clamp_min(1e-12)
@@ -150,12 +158,26 @@ def _pixels(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _features(path: Path, where: tuple[Tensor, Tensor, Tensor], groups: int) -> Tensor:
     """What the convolution sees at these pixels of its output: ``(groups, rows, C_in / groups · kh · kw)``."""
+    image, row, column = where
+    return _by_group(_windows(path)[image, :, row // path.cell, column // path.cell], path.conv, groups)
+
+
+def _image_means(path: Path, groups: int) -> Tensor:
+    """The mean of what the convolution sees over each image: ``(groups, B, C_in / groups · kh · kw)``."""
+    return _by_group(_windows(path).mean((2, 3)), path.conv, groups)
+
+
+def _windows(path: Path) -> Tensor:
+    """A view of what the convolution sees at each pixel of its output: ``(B, C_in, H', W', kh, kw)``."""
     conv = path.conv
     x = F.pad(path.inputs, conv._reversed_padding_repeated_twice)
     for dim, (k, s, d) in enumerate(zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)):
         x = x.unfold(2 + dim, d * (k - 1) + 1, s)[..., ::d]
-    image, row, column = where
-    seen = x[image, :, row // path.cell, column // path.cell]
+    return x
+
+
+def _by_group(seen: Tensor, conv: nn.Conv2d, groups: int) -> Tensor:
+    """``(rows, C_in, kh, kw)`` → ``(groups, rows, …)``: what each group of filters sees, all of it in one group."""
     if conv.groups == 1:
         return seen.flatten(1).expand(groups, -1, -1)
     return seen.unflatten(1, (groups, -1)).flatten(2).transpose(0, 1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Operator, Size, conv_bn, fold_conv_bn, nearest_groups, require_groups, rescale, scale_shift
-from .inheriting import blocks, channel_means, conv_of, fit_conv_bn, take_statistics
+from .inheriting import Path, assign, blocks, conv_of, fit, take_statistics, undo
 
 LEAST_SQUEEZED = 32  # L of Eq. 4
 LIFT = 2.0
@@ -76,18 +76,21 @@ class SelectiveKernelConv2d(Operator):
         return torch.lerp(far, near, weight)
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
-        """Each branch by itself comes as near to the dense outputs as it can, so that any weighing of the two does.
+        """The blocks of the dense kernel for the near branch, then least squares for the sum of both.
 
-        Their BatchNorms lift them by ``LIFT`` standard deviations of the outputs above the ReLU, which would cut half.
+        Each branch's BatchNorm doubles it, for the two are about averaged, and lifts it by ``LIFT`` standard deviations
+        of the outputs, which are of both signs, above the ReLU; the BatchNorm behind takes that back.
         """
-        start = blocks(weight, conv_of(self.near).groups)
-        deviation = outputs.std((0, 2, 3), keepdim=True)
-        lifted = outputs - channel_means(outputs)[:, None, None] + LIFT * deviation
-        near = F.relu(fit_conv_bn(self.near, inputs, lifted, start))
-        far = F.relu(fit_conv_bn(self.far, F.pad(inputs, self.uneven), lifted, torch.zeros_like(start)))
-        squeezed = self.squeeze(F.adaptive_avg_pool2d(near + far, 1).flatten(1))
+        near, far, padded = conv_of(self.near), conv_of(self.far), F.pad(inputs, self.uneven)
+        assign(near, blocks(weight, near.groups))
+        nn.init.zeros_(far.weight)
+        fit(outputs, Path(near, inputs), Path(far, padded))
+        lift = LIFT * outputs.std((0, 2, 3))
+        undo(self.near[1], near(inputs), lift, gain=2.0)
+        undo(self.far[1], far(padded), lift, gain=2.0)
+        means = F.adaptive_avg_pool2d(F.relu(self.near(inputs)) + F.relu(self.far(padded)), 1).flatten(1)
         assert isinstance(self.squeeze_norm, nn.BatchNorm1d)
-        take_statistics(self.squeeze_norm, squeezed, [self.squeeze_norm])
+        take_statistics(self.squeeze_norm, self.squeeze(means), [self.squeeze_norm])
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """``following`` can't be absorbed: a ReLU stands before it."""

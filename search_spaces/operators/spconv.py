@@ -13,6 +13,7 @@ from .inheriting import Path, assign, blocks, channel_means, fit, outside_blocks
 
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 Fusion = Literal["attention", "sum"]
+BALANCE = 3.0  # to the fit, of like means of both branches: where they are, attention leaves their sum alone
 
 
 def representative_channels(in_channels: int, alpha: float) -> int:
@@ -103,8 +104,9 @@ class SPConv2d(Operator):
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """The kernel's blocks and the sums over its taps, then least squares for all paths at once.
 
-        Each BatchNorm undoes itself. For the fusion by attention the two have the same mean, so that β is about 1/2,
-        and twice the scale, so that their average is the branches' sum.
+        Each BatchNorm undoes itself. For the fusion by attention both branches have the same means, over all images
+        exactly, over each one as far as least squares allow, so that β is about 1/2; and twice the scale, so that
+        their average is the branches' sum.
         """
         front, rest = inputs[:, : self.representative], inputs[:, self.representative :]
         heavy, light = weight[:, : self.representative], weight[:, self.representative :]
@@ -120,18 +122,19 @@ class SPConv2d(Operator):
             rest = self.on_output_grid(rest)
             assign(self.redundant, taps(light))
             paths.append(Path(self.redundant, rest))
-        fit(outputs, *paths)
+        attention = self.has_redundant and self.fusion == "attention"
+        fit(outputs, *paths, balance=BALANCE if attention else 0.0)
         u3, mean = self.convolve(front), channel_means(outputs)
         if not self.has_redundant:
             undo(self.bn_representative, u3, mean)
             return
         u1 = self.redundant(rest)
-        if self.fusion == "sum":
-            undo(self.bn_representative, u3, mean - channel_means(u1))
-            undo(self.bn_redundant, u1)
-        else:
+        if attention:
             undo(self.bn_representative, u3, mean, gain=2.0)
             undo(self.bn_redundant, u1, mean, gain=2.0)
+        else:
+            undo(self.bn_representative, u3, mean - channel_means(u1))
+            undo(self.bn_redundant, u1)
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """A BatchNorm (s, b) behind the fusion folds into both branches, since β + γ = 1.
