@@ -65,9 +65,7 @@ def fit(targets: Tensor, *paths: Path, ridge: float = RIDGE, balance: float = 0.
     missing = targets[where[0], :, where[1], where[2]].unflatten(1, (groups, -1)).transpose(0, 1) - x @ start
     x, missing = x - x.mean(1, keepdim=True), missing - missing.mean(1, keepdim=True)
     if balance:
-        means = torch.cat(
-            [*(_image_means(path, groups) for path in paths[:-1]), -_image_means(paths[-1], groups)], dim=2
-        )
+        means = _image_means(paths, groups)
         means = (means - means.mean(1, keepdim=True)) * (balance * x.shape[1] / means.shape[1]) ** 0.5
         x, missing = torch.cat([x, means], dim=1), torch.cat([missing, -means @ start], dim=1)
     gram = x.transpose(1, 2) @ x
@@ -91,14 +89,13 @@ def undo(bn: nn.Module, values: Tensor, mean: Tensor | None = None, gain: float 
     bn.bias.copy_(gain * bn.running_mean if mean is None else mean)
 
 
-def fit_conv_bn(block: nn.Module, inputs: Tensor, targets: Tensor, start: Tensor | None = None) -> Tensor:
-    """Fit a ``conv_bn`` to ``targets``, from the weights ``start`` if given; returns its outputs.
+def fit_conv_bn(block: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Fit a ``conv_bn`` to ``targets`` from nothing, whatever its weights are; returns its outputs.
 
     Channels that the targets lack are the last ones, which nobody reads: they become zero.
     """
     conv = conv_of(block)
-    if start is not None:
-        assign(conv, start)
+    nn.init.zeros_(conv.weight)
     targets = F.pad(targets, (0, 0, 0, 0, 0, conv.out_channels - targets.shape[1]))
     fit(targets, Path(conv, inputs))
     return undo_conv_bn(block, inputs, targets)
@@ -162,9 +159,10 @@ def _features(path: Path, where: tuple[Tensor, Tensor, Tensor], groups: int) -> 
     return _by_group(_windows(path)[image, :, row // path.cell, column // path.cell], path.conv, groups)
 
 
-def _image_means(path: Path, groups: int) -> Tensor:
-    """The mean of what the convolution sees over each image: ``(groups, B, C_in / groups · kh · kw)``."""
-    return _by_group(_windows(path).mean((2, 3)), path.conv, groups)
+def _image_means(paths: Sequence[Path], groups: int) -> Tensor:
+    """Means of what the convolutions see over each image, the last one's negative: ``(groups, B, Σ widths)``."""
+    means = [_by_group(_windows(path).mean((2, 3)), path.conv, groups) for path in paths]
+    return torch.cat([*means[:-1], -means[-1]], dim=2)
 
 
 def _windows(path: Path) -> Tensor:
