@@ -39,7 +39,7 @@ def training(device: torch.device, width: float) -> dict[str, object]:
         start = time.perf_counter()
         result = [run.run_epoch() for _ in range(2)][-1]
         seconds = time.perf_counter() - start
-        found[name] = {"images_per_s": round(2 * 4096 / seconds), "accuracy_after_3_epochs": result.accuracy}
+        found[name] = {"images_per_s": round(2 * 4096 / seconds), "accuracy_after_3_epochs": result.score.accuracy}
     return found
 
 

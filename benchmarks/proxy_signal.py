@@ -1,114 +1,97 @@
-"""Does the proxy tell architectures apart? Trains random architectures under two seeds and compares the rankings.
+"""Does a judge tell architectures apart? Judges random ones within a budget under two seeds, vanilla left out.
 
-    python benchmarks/proxy_signal.py --architectures 16 --processes 2 --output benchmarks/results/proxy_signal.json
+    python benchmarks/proxy_signal.py --judge inherited --output benchmarks/results/proxy_signal-inherited.json
 
-Prints Kendall's τ between the seeds, the range of accuracy over the standard deviation between seeds, and the time a
-trial takes on one core.
+Prints the standard deviation between seeds, the reliability of a single judging (the share of the variance of single
+scores that is the architectures'), Kendall's τ between the seeds, and the processor's time of a judging.
 """
 
 import argparse
-import json
-import random
 import statistics
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-import torch
+import judging
+import numpy as np
 from scipy.stats import kendalltau
 
-from nas.cost.latency import describe
-from search_spaces import Architecture, load_space, proxy_of
-from trainers.data import DATASETS
-from trainers.proxy import ProxyTraining
-from trainers.recipe import Recipe
-
-RESOLUTION = 24
+from trainers.judges import JUDGES, WANT_PARENT
 
 
-def draw(space_name: str, count: int, seed: int) -> list[Architecture]:
-    """Uniform random architectures of the space."""
-    space, rng = load_space(space_name), random.Random(seed)
-    return [space.architecture([rng.randrange(len(v.options)) for v in space.variables]) for _ in range(count)]
+def summary(trainings: Sequence[dict[str, Any]], figure: str = "accuracy") -> dict[str, float]:
+    """Of ``figure`` under two seeds; of an accuracy in points.
 
-
-def train(index: int, architecture: Architecture, recipe: Recipe, width: float, seed: int) -> dict[str, object]:
-    """One trial on one core: its accuracy per epoch, its losses, and its seconds."""
-    torch.set_num_threads(1)
-    data = DATASETS["digits_on_photos"](None, RESOLUTION)
-    proxy, _ = proxy_of(architecture, width=width, resolution=RESOLUTION, classes=data.classes)
-    torch.manual_seed(seed)
-    start, start_cpu = time.perf_counter(), time.process_time()
-    training = ProxyTraining(proxy.build(), data, recipe, seed)
-    results = [training.run_epoch() for _ in range(recipe.epochs)]
+    The variance between architectures is that of their means less the noise that the means have; the reliability of a
+    single judging is the intraclass correlation: variance between architectures / (that + noise).
+    """
+    seeds = sorted({t["seed"] for t in trainings})
+    by = {(t["name"], t["seed"]): 100 * t[figure] for t in trainings if figure in t}
+    names = sorted({n for n, _ in by if all((n, s) in by for s in seeds)})
+    table = np.array([[by[n, s] for s in seeds] for n in names])
+    noise = float(table.var(axis=1, ddof=1).mean())
+    real = max(0.0, float(table.mean(axis=1).var(ddof=1)) - noise / len(seeds))
+    taus = [kendalltau(table[:, 0], table[:, i]).statistic for i in range(1, len(seeds))]
     return {
-        "architecture": index,
-        "seed": seed,
-        "accuracy": [r.accuracy for r in results],
-        "loss": [r.loss for r in results],
-        "test_accuracy": training.test_accuracy(),
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - start_cpu,
-    }
-
-
-def summary(trials: list[dict]) -> dict[str, float]:
-    """τ between two seeds, range over noise, seconds."""
-    seeds = sorted({t["seed"] for t in trials})
-    final = {(t["architecture"], t["seed"]): t["accuracy"][-1] for t in trials}
-    indices = sorted({a for a, _ in final if all((a, s) in final for s in seeds)})
-    first, second = ([final[i, s] for i in indices] for s in seeds[:2])
-    means = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
-    noise = statistics.mean((a - b) ** 2 / 2 for a, b in zip(first, second, strict=True)) ** 0.5
-    return {
-        "architectures": len(indices),
-        "kendall_tau": float(kendalltau(first, second).statistic),
-        "lowest": min(means),
-        "highest": max(means),
-        "noise_std": noise,
-        "range_over_noise": (max(means) - min(means)) / noise,
-        **{f"median_{key}": statistics.median(t[key] for t in trials) for key in ("seconds", "cpu_seconds")},
-        **{f"max_{key}": max(t[key] for t in trials) for key in ("seconds", "cpu_seconds")},
+        "architectures": len(names),
+        "seeds": len(seeds),
+        "lowest": float(table.mean(axis=1).min()),
+        "highest": float(table.mean(axis=1).max()),
+        "std_between_architectures": real**0.5,
+        "std_between_seeds": noise**0.5,
+        "its_standard_error": (noise / (2 * len(names) * (len(seeds) - 1))) ** 0.5,
+        "reliability": real / (real + noise) if real + noise else 0.0,
+        "kendall_tau": float(np.mean(taus)),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", default="mixed_layerwise")
-    parser.add_argument("--architectures", type=int, default=16)
+    parser.add_argument("--judge", choices=JUDGES, default="inherited")
+    parser.add_argument("--space", default="spconv_layerwise")
+    parser.add_argument("--budget", default="2.68GFLOPs")
+    parser.add_argument("--architectures", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--dataset", default="digits_on_photos")
+    parser.add_argument("--data-root")
     parser.add_argument("--output", type=Path)
-    for field, default in asdict(Recipe()).items():
-        parser.add_argument(f"--{field.replace('_', '-')}", type=type(default), default=default)
-    arguments = parser.parse_args()
-    recipe = replace(Recipe(), **{k: getattr(arguments, k) for k in asdict(Recipe())})
-    architectures = draw(arguments.space, arguments.architectures, seed=0)
-    trials = []
-    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(train, i, a, recipe, arguments.width, seed)
-            for i, a in enumerate(architectures)
-            for seed in arguments.seeds
-        ]
-        for job in as_completed(jobs):
-            trials.append(job.result())
-            t = trials[-1]
-            print(
-                f"{t['architecture']:3} seed {t['seed']}: {t['accuracy'][-1]:.4f} in {t['seconds']:.0f} s", flush=True
-            )
-    report = {
-        "summary": summary(trials) if len(arguments.seeds) > 1 else {},
+    recipe_of = judging.recipe_of
+    for field, kind in {"epochs": int, "images_per_epoch": int, "peak_lr": float, "averaged": float}.items():
+        parser.add_argument(f"--{field.replace('_', '-')}", type=kind)
+    asked = parser.parse_args()
+    own = recipe_of(asked.judge)
+    recipe = replace(own, **{k: v for k in asdict(own) if (v := getattr(asked, k, None)) is not None})
+    space, architectures = judging.within(asked.space, asked.budget, asked.architectures, seed=0)
+    wants = asked.judge in WANT_PARENT
+    parent = judging.parent_weights(space, asked.dataset, asked.data_root) if wants else None
+    jobs = [
+        judging.Job(f"{i:02}", a.to_dict(), asked.judge, recipe, seed)
+        for i, a in enumerate(architectures)
+        for seed in asked.seeds
+    ]
+    trainings = []
+    for job, report in judging.run(jobs, asked.processes, asked.dataset, asked.data_root, parent):
+        trainings.append(judging.entry(job, report))
+        print(f"{job.name} seed {job.seed}: {report.accuracy or 0:.2%} in {report.cpu_s:.0f} s", flush=True)
+    found: dict[str, Any] = summary(trainings)
+    found |= {f"{how.__name__}_cpu_s": how(t["cpu_s"] for t in trainings) for how in (statistics.median, max)}
+    found["cross_entropy"] = summary(trainings, "cross_entropy")
+    about = {
+        "space": asked.space,
+        "budget": asked.budget,
+        "dataset": asked.dataset,
+        "judge": asked.judge,
         "recipe": asdict(recipe),
-        "device": {**describe(torch.device("cpu")), "processes": arguments.processes},
-        "trials": trials,
     }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1))
-    print(json.dumps(report["summary"], indent=1))
+    judging.write(
+        asked.output, {"summary": found, **about, "device": judging.device(), "trainings": sorted_by_name(trainings)}
+    )
+
+
+def sorted_by_name(trainings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(trainings, key=lambda t: (t["name"], t["seed"]))
 
 
 if __name__ == "__main__":

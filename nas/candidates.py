@@ -11,7 +11,6 @@ from trainers.report import Report
 
 from .cost.table import CostTable
 from .feasible import ALL_TRIED, ExhaustedError, Feasible
-from .papers.references import references
 from .record import Record
 from .run import Run, journal
 from .run.ledger import Ledger
@@ -19,14 +18,16 @@ from .samplers import SAMPLERS, encoding
 from .samplers.memory import Entry, Memory
 from .samplers.within_budget import WithinBudget
 from .stopping import STOPPING
+from .uniform import compared_with
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture that is to be judged: the next number of the run, or a reference by its name."""
+    """An architecture that is to be judged under a seed: the next number of the run, or a reference by its name."""
 
     name: str
     architecture: Architecture
+    seed: int
     is_reference: bool = False
     key: str = field(init=False)
 
@@ -37,9 +38,9 @@ class Candidate:
 class Candidates:
     """First the references, then what an earlier process left unfinished, then new ones within the budgets.
 
-    References (vanilla, the papers' settings) have a ledger of their own, since they may be above the budget. One that
-    is within it and in the space is a candidate as well: it stands in both ledgers, the sampler learns from it, and it
-    is not judged again.
+    References (vanilla, the papers' settings, the space's own uniform settings) have a ledger of their own, since they
+    may be above the budget. One that is within it and in the space is a candidate as well: it stands in both ledgers,
+    the sampler learns from it, and it is not judged again.
 
     The state is in the run's files alone: the ledgers, and a journal of what was proposed. Made anew from them, it goes
     on where the last process was, however that ended.
@@ -53,6 +54,7 @@ class Candidates:
     def __init__(self, run: Run, space: Space, table: CostTable, feasible: Feasible) -> None:
         self.run, self.space, self.table = run, space, table
         question = run.question
+        self.seed = question.seed
         make, planned = SAMPLERS[question.sampler], question.planned or question.trials
         self.sampler = WithinBudget(lambda seed: make(seed, planned), space, feasible, question.seed)
         self.memory = Memory(self.sampler)
@@ -64,7 +66,7 @@ class Candidates:
         self.disk_error: OSError | None = None
         self.open: dict[str, Candidate] = {}
         self.waiting: dict[str, Candidate] = {}
-        self._rebuild(references(space) if question.references else {})
+        self._rebuild(compared_with(space, table, question.budget) if question.references else {})
 
     @property
     def any_finished(self) -> bool:
@@ -108,14 +110,7 @@ class Candidates:
         """
         assert report.status.is_final
         candidate = self.open[name]
-        record = Record(
-            **{f: getattr(report, f) for f in Report.__dataclass_fields__},
-            name=name,
-            key=candidate.key,
-            architecture=_shared(candidate.architecture),
-            costs=self.table.total(candidate.architecture),
-            seed=self.run.question.seed,
-        )
+        record = recorded(candidate, report, self.table)
         if not self._written(lambda: self._write(record, candidate)):
             return None
         del self.open[name]
@@ -130,7 +125,8 @@ class Candidates:
             return None
         if not self._written(lambda: journal.append(self.run.proposals_file, entry)):
             return None
-        return Candidate(entry["name"], self.space.architecture(encoding.indices(self.space, entry["params"])))
+        indices = encoding.indices(self.space, entry["params"])
+        return Candidate(entry["name"], self.space.architecture(indices), self.seed)
 
     def _write(self, record: Record, candidate: Candidate) -> None:
         if not candidate.is_reference:
@@ -157,7 +153,8 @@ class Candidates:
         self.also_candidates = also
         self.sampler.taken.update(also.values())
         judged = {r.name for r in self.references.records}
-        self.waiting.update({n: Candidate(n, a, is_reference=True) for n, a in named.items() if n not in judged})
+        beside = {n: Candidate(n, a, self.seed, is_reference=True) for n, a in named.items() if n not in judged}
+        self.waiting.update(beside)
         entries = journal.read(self.run.proposals_file)
         journal.mend(self.run.proposals_file)
         noted = {r.key for r in self.ledger.records}
@@ -181,7 +178,7 @@ class Candidates:
             indices = encoding.indices(self.space, entry["params"])
             self.sampler.taken.add(indices)
             self.memory.recall(entry, None)
-            self.waiting[name] = Candidate(name, self.space.architecture(indices))
+            self.waiting[name] = Candidate(name, self.space.architecture(indices), self.seed)
         self.sampler.asked = max([0, *(int(e["name"]) for e in entries), *map(_number_of, self.ledger.records)])
 
     def _recall(self, record: Record, entry: Entry | None) -> None:
@@ -195,6 +192,18 @@ class Candidates:
             indices = encoding.indices(self.space, entry["params"])
         self.sampler.taken.add(indices)
         self.memory.recall(entry, record)
+
+
+def recorded(candidate: Candidate, report: Report, table: CostTable) -> Record:
+    """The record of a candidate whose last report this is."""
+    return Record(
+        **{f: getattr(report, f) for f in Report.__dataclass_fields__ if f != "weights"},
+        name=candidate.name,
+        key=candidate.key,
+        architecture=_shared(candidate.architecture),
+        costs=table.total(candidate.architecture),
+        seed=candidate.seed,
+    )
 
 
 @cache

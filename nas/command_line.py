@@ -15,7 +15,8 @@ from search_spaces.late import Late
 
 from .budget import within
 from .question import asked, named, options
-from .result.tables import print_lines, print_results
+from .result.found import Found
+from .result.tables import print_lines, print_results, print_verdict
 from .result.terminal import Printer, Terminal, make_printable
 from .run.run import Run, require_new
 from .run.watch import Careful
@@ -94,7 +95,10 @@ def _report(outcome: "Outcome", console: Console) -> int:
     front = outcome.front
     shown = {r.key for r in front}
     beside = sorted((r for r in outcome.references if r.key not in shown), key=lambda r: -r.costs["flops"])
-    print_results(console, outcome.run.question.budget, (front, beside), outcome.best, outcome.measured)
+    found = Found(outcome.measured, outcome.pool, outcome.verdict)
+    print_results(console, outcome.run.question.budget, (front, beside), outcome.best, found)
+    if outcome.verdict is not None:
+        print_verdict(console, outcome.verdict)
     print_lines(console, _summary(outcome))
     folder = outcome.run.folder
     if outcome.best is None:

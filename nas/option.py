@@ -1,7 +1,7 @@
 """How a field of a question is asked for: how it is worded and read, and which values are of the right kind."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, field, replace
+from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,9 @@ def read_address(url: str | Path | None) -> str | None:
     return str(read_whole(url))
 
 
-def read_recipe(epochs: int | Recipe | Mapping[str, Any]) -> Recipe:
-    """The default one with other epochs, or one as a document has it."""
-    if isinstance(epochs, Recipe):
-        return epochs
-    return Recipe(**epochs) if isinstance(epochs, Mapping) else replace(Recipe(), epochs=epochs)
+def read_recipe(epochs: int | Recipe | Mapping[str, Any] | None) -> Recipe | int | None:
+    """One as a document has it, or the epochs of the judge's own (``Question`` knows the judge)."""
+    return Recipe(**epochs) if isinstance(epochs, Mapping) else epochs
 
 
 def read_trials(count: int) -> int:

@@ -1,15 +1,21 @@
 """All that is known before the first trial: the device, the data, the costs of every choice, what the budgets allow."""
 
 import math
+import os
+import pickle
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
-from search_spaces import Space, load_space
+from search_spaces import Architecture, Space, load_space, proxy_of
 from search_spaces.checks import BadInput
 from trainers.data import DATASETS
 from trainers.data.base import ImageData
+from trainers.loop import is_fast
+from trainers.proxy import ProxyTraining
 
 from .budget import Budget, within
 from .cost.apart import measure_apart
@@ -18,18 +24,23 @@ from .feasible import Feasible, Limit
 from .metrics import METRICS, show
 from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, Question
 
+MEASURED_BATCHES = 8
+LONGEST_S = {True: 45.0, False: 90.0}  # one trial, where the chip is fast with bfloat16 or not
+SEARCH_S = {True: 240.0, False: 450.0}  # all trials, before repeats and the final stage
+LEAST_TRIALS, MOST_TRIALS = 12, 400
 CLOSE = 2e-3  # means and deviations of one data set, computed on two machines
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A question that can be answered, with what that takes."""
+    """A question that can be answered, with what that takes; ``weights`` is what ``--weights`` names."""
 
     question: Question
     space: Space
     data: ImageData
     table: CostTable
     feasible: Feasible
+    weights: bytes | None = None
 
 
 def prepare(question: Question, gpus: float | None, doing: Callable[[str], None]) -> Prepared:
@@ -47,7 +58,9 @@ def prepare(question: Question, gpus: float | None, doing: Callable[[str], None]
     question = placed(question, gpus)
     data = load_data(question)
     table = build_table(space, device_for_costs(question), question.output / ".cache", doing, measure_apart)
-    return Prepared(fitted(question, data), space, data, table, feasible_set(space, table, question))
+    weights = given_weights(question, space, data)
+    question = measured(fitted(question, data), space, data, doing)
+    return Prepared(question, space, data, table, feasible_set(space, table, question), weights)
 
 
 def placed(question: Question, gpus: float | None) -> Question:
@@ -74,7 +87,7 @@ def placed(question: Question, gpus: float | None) -> Question:
         question,
         device=device,
         gpus_per_trial=(question.gpus_per_trial or DEFAULT_GPU_SHARE) if wanted else 0.0,
-        trials=question.trials or DEFAULT_TRIALS[device],
+        trials=question.trials or (DEFAULT_TRIALS["cuda"] if wanted else 0),
     )
 
 
@@ -87,6 +100,73 @@ def fitted(question: Question, data: ImageData) -> Question:
     """The question with epochs no longer than the data set, so that the rate's schedule ends with the training."""
     images = min(question.recipe.images_per_epoch, len(data.train))
     return replace(question, recipe=replace(question.recipe, images_per_epoch=images))
+
+
+def given_weights(question: Question, space: Space, data: ImageData) -> bytes | None:
+    """What ``--weights`` names, known to fit the vanilla proxy.
+
+    Raises:
+        BadInput: it can't be read, or is the state dict of another network.
+    """
+    if question.weights is None:
+        return None
+    proxy = vanilla_proxy(question, space, data.classes)
+    with torch.device("meta"):
+        wanted = {name: tuple(t.shape) for name, t in proxy.build().state_dict().items()}
+    try:
+        found = {name: tuple(t.shape) for name, t in read_weights(question.weights).items()}
+        content = question.weights.read_bytes()
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, AttributeError) as error:
+        raise BadInput(f"--weights {question.weights}: can't be read: {' '.join(str(error).split())[:200]}") from None
+    if found != wanted:
+        name = next(n for n in [*wanted, *found] if found.get(n) != wanted.get(n))
+        raise BadInput(
+            f"--weights {question.weights}: must be the state dict of {proxy.backbone}; "
+            f"{name} must be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
+        )
+    return content
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict, on the CPU; nothing else that a file may hold is loaded."""
+    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    return found
+
+
+def vanilla_proxy(question: Question, space: Space, classes: int) -> Architecture:
+    """What the vanilla network's trial trains."""
+    vanilla, width, resolution = Architecture(space.backbone), question.proxy_width, question.proxy_resolution
+    return proxy_of(vanilla, width=width, resolution=resolution, classes=classes)[0]
+
+
+def measured(question: Question, space: Space, data: ImageData, doing: Callable[[str], None]) -> Question:
+    """The question with the number of trials and their length, where the user left them open, as this machine allows.
+
+    On a CPU, where machines differ by a factor of three and more: no trial of the vanilla network takes longer than
+    ``LONGEST_S``, and all trials take about ``SEARCH_S`` on all cores.
+    """
+    if question.trials:
+        return question
+    doing("measuring how fast this machine trains")
+    seconds = seconds_per_image(question, space, data)
+    slow = seconds * question.recipe.images / LONGEST_S[is_fast(torch.device("cpu"))]
+    images = max(question.recipe.batch, int(question.recipe.images_per_epoch / max(1.0, slow)))
+    recipe = replace(question.recipe, images_per_epoch=images)
+    at_once = max(1.0, (os.cpu_count() or 1) / question.cpus_per_trial)
+    count = SEARCH_S[is_fast(torch.device("cpu"))] * at_once / (seconds * recipe.images)
+    return replace(question, recipe=recipe, trials=round(min(max(count, LEAST_TRIALS), MOST_TRIALS)))
+
+
+def seconds_per_image(question: Question, space: Space, data: ImageData) -> float:
+    """Of training the vanilla proxy, measured on a few batches, the first of which warms up."""
+    proxy = vanilla_proxy(question, space, data.classes)
+    short = replace(question.recipe, epochs=2, images_per_epoch=MEASURED_BATCHES * question.recipe.batch)
+    tiny = replace(data, validation=data.validation[:8])
+    training = ProxyTraining(proxy.build(), tiny.to(device_for_costs(question)), short, 0)
+    training.run_epoch()
+    start = time.perf_counter()
+    training.run_epoch()
+    return (time.perf_counter() - start) / short.images_per_epoch
 
 
 def require_same_data(data: ImageData, before: Mapping[str, object]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from search_spaces.catalogue import SUFFIXES
 from search_spaces.checks import BadInput, expanded, require_known
 from trainers.data import DATASETS
-from trainers.judges import JUDGES
-from trainers.recipe import Recipe
+from trainers.judges import JUDGES, WANT_PARENT
+from trainers.recipe import RECIPES, Recipe
 
 from .budget import EXAMPLES, Budget
 from .option import (
@@ -32,7 +32,7 @@ from .samplers import SAMPLERS
 from .stopping import STOPPING
 
 DEVICES = ("auto", "cpu", "cuda")
-DEFAULT_TRIALS = {"cpu": 20, "cuda": 200}  # a quarter of an hour on two cores at the most
+DEFAULT_TRIALS = {"cuda": 200}  # on CPUs, what a measurement of this machine allows
 DEFAULT_GPU_SHARE = 0.25
 LONGEST_NAME = 200
 SEARCHED, JUDGED, PROPOSED, PLACED, KEPT = (
@@ -43,6 +43,7 @@ SEARCHED, JUDGED, PROPOSED, PLACED, KEPT = (
     "what it leaves",
 )
 COMPARE = "the trials that have ended would not compare with those to come: start a new run for it"
+_EPOCHS = f"{Recipe().epochs}, " + ", ".join(f"{recipe.epochs} where {name}" for name, recipe in RECIPES.items())
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Question:
         read=read_budgets,
     )
     judge: str = option(
-        "scratch",
+        "inherited",
         JUDGED,
         f"how a candidate gets its accuracy: {', '.join(JUDGES)}",
         f"--judge decides the accuracies; {COMPARE}",
@@ -81,9 +82,9 @@ class Question:
         None, JUDGED, "the folder of a data set that does not come with the package", read=read_whole
     )
     recipe: Recipe = option(
-        Recipe(),
+        None,
         JUDGED,
-        f"epochs a trial trains (default: {Recipe().epochs})",
+        f"epochs a trial trains (default: {_EPOCHS})",
         f"--epochs decides the accuracies; {COMPARE}",
         name="epochs",
         type=int,
@@ -98,6 +99,13 @@ class Question:
     )
     proxy_resolution: int = option(
         24, JUDGED, "the proxy's input in pixels", f"--proxy-resolution decides the accuracies; {COMPARE}", type=int
+    )
+    weights: Path | None = option(
+        None,
+        JUDGED,
+        "a state dict of the vanilla proxy, from which candidates inherit (default: it is trained first)",
+        f"--weights decides the accuracies; {COMPARE}",
+        read=read_whole,
     )
     seed: int = option(
         0,
@@ -117,7 +125,7 @@ class Question:
     trials: int = option(
         0,
         PROPOSED,
-        f"candidates to train (default: {DEFAULT_TRIALS['cpu']}, on GPUs {DEFAULT_TRIALS['cuda']})",
+        f"candidates to train (default: what this machine trains in minutes; on GPUs {DEFAULT_TRIALS['cuda']})",
         type=int,
         read=read_trials,
     )
@@ -132,6 +140,18 @@ class Question:
         PROPOSED,
         f"when a trial is ended early: {', '.join(STOPPING)}",
         f"--stop decides which trials have ended; {COMPARE}",
+    )
+    repeats: int | None = option(
+        None,
+        PROPOSED,
+        "candidates judged under a second seed, with the references, to know the noise (default: a fifth, 3 to 10)",
+        type=int,
+    )
+    final: int = option(
+        3,
+        PROPOSED,
+        "candidates trained longer in the end, under three seeds, beside the best uniform settings; 0 leaves it out",
+        type=int,
     )
     device: str = option(
         "auto",
@@ -174,6 +194,10 @@ class Question:
 
     def __post_init__(self) -> None:
         require_known("judge", self.judge, JUDGES)
+        if not isinstance(self.recipe, Recipe):
+            own = RECIPES.get(self.judge, Recipe())
+            epochs = own.epochs if self.recipe is None else self.recipe  # as ``read_recipe`` left it
+            object.__setattr__(self, "recipe", replace(own, epochs=epochs))
         require_known("data set", self.dataset, DATASETS)
         require_known("sampler", self.sampler, SAMPLERS)
         require_known("stopping rule", self.stop, STOPPING)
@@ -186,6 +210,11 @@ class Question:
             raise BadInput(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
         if not self.cpus_per_trial > 0:
             raise BadInput(f"--cpus-per-trial must be above 0, got {self.cpus_per_trial}")
+        for name in ("repeats", "final"):
+            if (getattr(self, name) or 0) < 0:
+                raise BadInput(f"--{name} must be at least 0, got {getattr(self, name)}")
+        if self.weights is not None and self.judge not in WANT_PARENT:
+            raise BadInput(f"--weights goes with --judge {' or '.join(WANT_PARENT)}, got --judge {self.judge}")
         _check_gpus(self.device, self.gpus_per_trial)
         _check_name(self.name)
 
@@ -272,6 +301,7 @@ def to_document(question: Question) -> dict[str, Any]:
     plain = {
         "budget": [str(budget) for budget in question.budget],
         "data_root": None if question.data_root is None else str(question.data_root),
+        "weights": None if question.weights is None else str(question.weights),
         "recipe": asdict(question.recipe),
     }
     kept = [f.name for f, how in options().values() if how.stored]

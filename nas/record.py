@@ -12,7 +12,7 @@ from .metrics import OBJECTIVES
 if TYPE_CHECKING:
     from search_spaces import Architecture
 
-FORMAT = 2  # of a ledger's lines and of search.yaml
+FORMAT = 3  # of a ledger's lines and of search.yaml
 OLD_COSTS = ("flops", "params", "latency_ms")  # in format 1 each had a key of its own
 _architecture_from = Late("search_spaces.architecture", "architecture_from")
 
@@ -64,7 +64,7 @@ def record_from(entry: Mapping[str, Any]) -> Record:
         ValueError, TypeError, KeyError: it is no record, or one of a newer version.
     """
     version = entry.get("format", 1)
-    if version not in (1, FORMAT):
+    if version not in range(1, FORMAT + 1):
         raise ValueError(f"its format is {version}, this version reads 1 to {FORMAT}")
     values: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in entry.items() if key != "format"

@@ -4,15 +4,18 @@ import errno
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from search_spaces.checks import BadInput
 from search_spaces.space import parse_space
 from trainers import checkpoint
-from trainers.judges import JUDGES
+from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
+from trainers.recipe import LONG, PARENT, Recipe, scaled
+from trainers.whole_file import write_whole
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
@@ -24,6 +27,7 @@ from .preparation import (
     load_data,
     placed,
     prepare,
+    read_weights,
     require_same_data,
 )
 from .question import Question, asked, named, to_document
@@ -35,10 +39,16 @@ from .run.journal import TornWarning
 from .run.provenance import provenance
 from .run.run import require_new
 from .run.watch import Careful, Watch
+from .stages import Stages
 from .tune.cluster import Cluster, connected
-from .tune.conductor import Conductor
-from .tune.tuner import Work, run_trials
+from .tune.conductor import Conductor, Queue
+from .tune.tuner import Work, checkpoint_name, run_trials
 
+SAID = {
+    "parent": "the vanilla network that candidates inherit from",
+    "repeats": "the noise, by a second seed",
+    "final": "the final stage, longer and under several seeds",
+}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -86,8 +96,11 @@ def begin(question: Question, watch: Watch) -> Outcome:
         }
         state = {"space": ready.space.document, "costs": table_to_document(ready.table)}
         run = stack.enter_context(Run.create(ready.question, about, state))
+        if ready.weights is not None:
+            write_whole(run.parent_file, ready.weights)
         candidates = Candidates(run, ready.space, ready.table, ready.feasible)
-        return Search(run, ready, candidates, cluster, watch).run_it()
+        stages = Stages(run, ready.space, ready.table, ready.feasible, candidates)
+        return Search(run, ready, stages, cluster, watch).run_it()
 
 
 def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
@@ -103,11 +116,11 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
             )
         feasible = feasible_set(space, table, run.question)
         candidates = _recalled(lambda: Candidates(run, space, table, feasible), watch)
-        if not candidates.to_do:
+        if not candidates.to_do and not Stages(run, space, table, feasible, candidates).to_do():
             watch.said("nothing is left to do in this run; --trials N adds candidates")
             if to_document(run.question) != to_document(Run.read(run.folder).question):
                 run.note({"changed": sorted(written)})
-            outcome = Ending(run, space, table.device, candidates).outcome(watch)
+            outcome = Ending(run, space, table.device, Stages(run, space, table, feasible, candidates)).outcome(watch)
             _copy_all(_mirror(run), watch)
             return outcome
         cluster = _joined(run.question, stack)
@@ -119,7 +132,8 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         run = replace(run, question=question)
         move_checkpoints(run, watch)
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
-        return Search(run, Prepared(question, space, data, table, feasible), candidates, cluster, watch).run_it()
+        stages = Stages(run, space, table, feasible, candidates)
+        return Search(run, Prepared(question, space, data, table, feasible), stages, cluster, watch).run_it()
 
 
 def _joined(question: Question, stack: ExitStack) -> Cluster | None:
@@ -170,25 +184,35 @@ def _resources(question: Question) -> dict[str, float]:
     return {"cpu": question.cpus_per_trial, "gpu": question.gpus_per_trial or 0.0}
 
 
-class Search:
-    """The trials of a run whose folder this process alone writes."""
+@dataclass(frozen=True)
+class Leg:
+    """One stage: by which judge and recipe; whether the weights are kept."""
 
-    def __init__(self, run: Run, ready: Prepared, candidates: Candidates, cluster: Cluster, watch: Watch) -> None:
-        self.run, self.ready, self.candidates, self.cluster, self.watch = run, ready, candidates, cluster, watch
+    name: str
+    judge: str
+    recipe: Recipe
+    keeps: bool = False
+
+
+class Search:
+    """The stages of a run whose folder this process alone writes: parent, trials, repeats, final."""
+
+    def __init__(self, run: Run, ready: Prepared, stages: Stages, cluster: Cluster, watch: Watch) -> None:
+        self.run, self.ready, self.stages, self.cluster, self.watch = run, ready, stages, cluster, watch
+        self.candidates = stages.candidates
         storage = ready.question.storage
         self.mirror = _mirror(run)
         shared = storage is not None or cluster.is_one_machine()
         self.checkpoints = run.checkpoints(storage) if shared else None
-        self.conductor = Conductor(candidates, self._ended, watch)
         self.at_once = cluster.trials_at_once(_resources(ready.question))
-        self.ending = Ending(run, ready.space, ready.table.device, candidates)
+        self.ending = Ending(run, ready.space, ready.table.device, stages)
+        self.spent_s = self.running_s = 0.0
 
     def run_it(self) -> Outcome:
         """Ctrl-C ends it early, and what is finished is exported all the same; a full disk stops it."""
         self._say_what_was_decided()
-        self._forget(*self.candidates.ledger.records, *self.candidates.references.records)  # a crash may have left them
         try:
-            outcome = self._trials()
+            outcome = self._all_stages()
         except OSError as error:
             self._require_room(error)
             raise
@@ -197,38 +221,68 @@ class Search:
             _copy_all(self.mirror, self.watch)
         return outcome
 
-    def _trials(self) -> Outcome:
+    def _all_stages(self) -> Outcome:
+        question = self.ready.question
+        own = Leg("trials", question.judge, question.recipe)
+        steps: list[tuple[Leg, Callable[[], Queue]]] = [
+            (Leg("parent", "scratch", scaled(PARENT, question.recipe, question.judge), keeps=True), self.stages.parent),
+            (own, lambda: self.candidates),
+            (replace(own, name="repeats"), self.stages.repeats),
+            (Leg("final", "scratch", scaled(LONG, question.recipe, question.judge)), self.stages.final),
+        ]
+        for leg, queue_of in steps:
+            queue = queue_of()
+            if queue.to_do and not self._whole(leg, queue):
+                break  # Ctrl-C
+        outcome = self.ending.outcome(self.watch)
+        return replace(outcome, in_training=self.spent_s / self.running_s if self.running_s else None)
+
+    def _whole(self, leg: "Leg", queue: Queue) -> bool:
+        """Whether a stage was done to its end."""
+        if leg.name != "parent":
+            self.stages.require_parent()
+        conductor = Conductor(queue, partial(self._ended, leg.name), self.watch)
+        self._forget(leg.name, *self._records(leg.name))  # a crash may have left them
+        if leg.name != "trials":
+            self.watch.said(f"{SAID[leg.name]}: {queue.to_do} to train")
+        self.watch.planned(queue.to_do)
         try:
-            run_trials(self._work(), self.conductor)
-            self.conductor.settle()
+            run_trials(self._work(leg, queue), conductor)
+            conductor.settle()
         except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
             self.ending.export()
             raise
-        if self.candidates.disk_error is not None:
-            raise self.candidates.disk_error
-        if self.conductor.hopeless is not None:
+        self.spent_s, self.running_s = self.spent_s + conductor.spent_s, self.running_s + conductor.running_s
+        if queue.disk_error is not None:
+            raise queue.disk_error
+        if conductor.hopeless is not None:
             self.ending.export()
-            raise BadInput(f"the search stopped: {self.conductor.hopeless}; mend that, then --resume {self.run.folder}")
-        spent, running = self.conductor.spent_s, self.conductor.running_s
-        outcome = self.ending.outcome(self.watch)
-        return replace(outcome, in_training=spent / running if running else None)
+            raise BadInput(f"the search stopped: {conductor.hopeless}; mend that, then --resume {self.run.folder}")
+        return not queue.to_do
 
-    def _work(self) -> Work:
+    def _records(self, stage: str) -> Sequence[Record]:
+        if stage == "trials":
+            return [*self.candidates.ledger.records, *self.candidates.references.records]
+        return self.run.judged(stage)
+
+    def _work(self, leg: "Leg", queue: Queue) -> Work:
         question = self.ready.question
         setting = Setting(
             data=self.ready.data,
-            recipe=question.recipe,
-            seed=question.seed,
+            recipe=leg.recipe,
             width=question.proxy_width,
             resolution=question.proxy_resolution,
             device=question.device,
             threads=max(1, int(question.cpus_per_trial)) if question.device == "cpu" else 1,
+            parent=read_weights(self.run.parent_file) if leg.judge in WANT_PARENT else None,
+            keeps_weights=leg.keeps,
         )
-        judge: Judge = JUDGES[question.judge](setting)
+        judge: Judge = JUDGES[leg.judge](setting)
         return Work(
             run=self.run.folder.name,
+            stage=leg.name,
             judge=judge,
-            trials=self.candidates.to_do,
+            trials=queue.to_do,
             resources=_resources(question),
             checkpoints=self.checkpoints,
             at_once=self._places,
@@ -256,23 +310,24 @@ class Search:
             f"{self.candidates.to_do} trials ({self.candidates.to_propose} to be proposed) train on {where} {kind}, "
             f"{share}: {self.at_once} at once"
         )
+        recipe = question.recipe
+        said(f"a trial: judge {question.judge}, {recipe.epochs} epochs of {recipe.images_per_epoch:,} images")
         if self.checkpoints is None:
             said("the nodes share no folder (--storage names one): a trial whose node is lost starts over")
-        self.watch.planned(self.candidates.to_do)
 
-    def _ended(self, record: Record) -> None:
+    def _ended(self, stage: str, record: Record) -> None:
         """Called with each record that is on disk."""
-        self._forget(record)
+        self._forget(stage, record)
         if self.mirror is not None:
             self.mirror.sync()
             if self.mirror.problem:
                 self.watch.said(f"the copy at --storage is behind: {self.mirror.problem}")
 
-    def _forget(self, *records: Record) -> None:
+    def _forget(self, stage: str, *records: Record) -> None:
         """Their checkpoints. Where that can't be done now, it is when the run is gone on with."""
         try:
             if self.checkpoints is not None:
-                checkpoint.delete_all(self.checkpoints, {record.key for record in records})
+                checkpoint.delete_all(self.checkpoints, {checkpoint_name(stage, record) for record in records})
         except OSError as error:
             self.watch.said(f"checkpoints can't be deleted: {error.strerror or error}")
 

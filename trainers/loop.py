@@ -1,10 +1,11 @@
 """One epoch of training, and evaluation: the loops that everything else is built around."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from .data.base import ImageData, Split
 
@@ -13,8 +14,12 @@ EVALUATION_BATCH = 256
 
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the device computes it fast, else float32."""
-    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast(device))
+
+
+def is_fast(device: torch.device) -> bool:
+    """Whether it computes bfloat16 faster than float32."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def train_epoch(
@@ -49,16 +54,23 @@ def train_epoch(
     return (total / batches).item()
 
 
+@dataclass(frozen=True)
+class Score:
+    """``accuracy`` in [0, 1], ``cross_entropy`` in nats: means over a split."""
+
+    accuracy: float
+    cross_entropy: float
+
+
 @torch.inference_mode()
-def accuracy(model: nn.Module, data: ImageData, split: Split) -> float:
-    """The share of ``split`` that ``model`` classifies right, in [0, 1]."""
+def score(model: nn.Module, data: ImageData, split: Split) -> Score:
+    """Of ``model``, in eval mode, on ``split``."""
     model.eval()
-    right = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    device = split.labels.device
+    right, loss = torch.zeros((), dtype=torch.int64, device=device), torch.zeros((), device=device)
     for images, labels in zip(split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True):
-        with autocast(labels.device):
-            right += _right(model(data.normalise(images)), labels)
-    return right.item() / len(split)
-
-
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(1) == labels).sum()
+        with autocast(device):
+            logits = model(data.normalise(images)).float()
+        right += (logits.argmax(1) == labels).sum()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+    return Score(right.item() / len(split), loss.item() / len(split))

@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .data.base import ImageData
-from .loop import accuracy, train_epoch
+from .loop import Score, score, train_epoch
 from .recipe import Recipe
+
+PARTS = ("model", "averaged", "optimizer", "schedule")
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -24,11 +27,11 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """``accuracy`` is on the validation split, in [0, 1]; ``loss`` is the epoch's mean training loss."""
+    """``score`` is on the validation split; ``loss`` is the epoch's mean training loss."""
 
     epoch: int
     loss: float
-    accuracy: float
+    score: Score
 
 
 class ProxyTraining:
@@ -49,12 +52,8 @@ class ProxyTraining:
         self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
         self.device = data.validation.labels.device
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, recipe.weight_decay),
-            recipe.peak_lr,
-            betas=(recipe.beta1, recipe.beta2),
-            fused=True,
-        )
+        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.decay), use_buffers=True)
+        self.optimizer = _optimizer(self.model, recipe)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             recipe.peak_lr,
@@ -90,22 +89,34 @@ class ProxyTraining:
         )
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
-        scored = self.data.validation if self.done else self.data.validation[: max(1, len(self.data.validation) // 8)]
-        return EpochResult(self.epoch, loss, accuracy(self.model, self.data, scored))
+        return EpochResult(self.epoch, loss, self.validation_score(whole=self.done))
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network that is scored: with averaged weights once averaging has begun."""
+        return self.averaged.module if self.averaged.n_averaged else self.model
+
+    def validation_score(self, whole: bool) -> Score:
+        """On the validation split, or on the first eighth of it."""
+        split = self.data.validation
+        return score(self.trained, self.data, split if whole else split[: max(1, len(split) // 8)])
 
     def test_accuracy(self) -> float:
         """On the test split: for reports, never for the search."""
-        return accuracy(self.model, self.data, self.data.test)
+        return score(self.trained, self.data, self.data.test).accuracy
 
     def _step(self) -> None:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.schedule.last_epoch >= self.recipe.steps * (1 - self.recipe.averaged):
+            self.averaged.update_parameters(self.model)
         if self.schedule.last_epoch < self.recipe.steps - 1:
             self.schedule.step()
 
     def release(self) -> None:
         """Give memory back, before another try."""
         self.model.cpu()
+        self.averaged.cpu()
         self.optimizer.state.clear()
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
@@ -113,14 +124,20 @@ class ProxyTraining:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed training needs, tensors and plain values only."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
-        return {"epoch": self.epoch, **{name: part.state_dict() for name, part in parts.items()}}
+        return {"epoch": self.epoch, **{name: getattr(self, name).state_dict() for name in PARTS}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state()`` of a training of the same architecture, recipe and seed."""
         self.epoch = state["epoch"]
-        for name in ("model", "optimizer", "schedule"):
+        for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = _parameter_groups(model, recipe.weight_decay)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.peak_lr, momentum=recipe.beta1, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, recipe.peak_lr, betas=(recipe.beta1, recipe.beta2), fused=True)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

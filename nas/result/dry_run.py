@@ -1,24 +1,25 @@
 """What is in a space, and what a run on it would cost: ``--dry-run``."""
 
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 from rich.console import Console
 
-from search_spaces import VANILLA, Architecture, proxy_of
+from search_spaces import VANILLA
 from search_spaces.space import backbone_slots
-from trainers.proxy import ProxyTraining
+from trainers.judges import WANT_PARENT
+from trainers.recipe import LONG, PARENT, scaled
 
 from ..budget import within
 from ..metrics import METRICS
-from ..papers.references import references
-from ..preparation import Prepared, device_for_costs, reachable
+from ..preparation import Prepared, reachable, seconds_per_image
+from ..stages import FINAL_SEEDS, planned_repeats
+from ..uniform import compared_with
 from .tables import print_lines, print_table
 
-MEASURED_BATCHES = 16
+BESIDE = 3  # vanilla, a setting of the papers, one of the space: what the finalists are to beat
 
 
 def print_dry_run(console: Console, ready: Prepared) -> None:
@@ -38,7 +39,7 @@ def print_dry_run(console: Console, ready: Prepared) -> None:
 
 
 def _lines(ready: Prepared) -> Iterator[str]:
-    space, question, recipe = ready.space, ready.question, ready.question.recipe
+    space, question = ready.space, ready.question
     yield (
         f"architectures: 10^{math.log10(space.size):.1f}, of which within {within(question.budget)}: "
         f"10^{ready.feasible.log10_size():.1f}"
@@ -46,24 +47,29 @@ def _lines(ready: Prepared) -> Iterator[str]:
     for name, metric in METRICS.items():
         yield f"reachable {metric.unit}: {reachable(space, ready.table, name)}"
     yield _substitutions(ready)
-    trained = question.trials + (len(references(space)) if question.references else 0)
-    images = recipe.epochs * recipe.steps_per_epoch * recipe.batch
-    seconds = _seconds_per_image(ready) * images
+    yield from _plan(ready)
+
+
+def _plan(ready: Prepared) -> Iterator[str]:
+    """What each stage trains, and about how long all take on this machine's cores."""
+    question, recipe = ready.question, ready.question.recipe
+    beside = len(compared_with(ready.space, ready.table, question.budget)) if question.references else 0
+    again = planned_repeats(question.trials, question.repeats)
+    again += beside if again else 0
+    final = (question.final + min(beside, BESIDE)) * FINAL_SEEDS if question.final else 0
+    parent = question.judge in WANT_PARENT and question.weights is None
+    long, first = (scaled(usual, recipe, question.judge).images for usual in (LONG, PARENT))
+    images = (question.trials + beside + again) * recipe.images + final * long + parent * first
+    seconds = seconds_per_image(question, ready.space, ready.data)
     yield (
-        f"the run: {trained} trials ({question.trials} candidates) of {images:,} training images each; "
-        f"the vanilla network's takes about {seconds:.2g} s on this machine's {question.device}"
+        f"the run: {question.trials + beside} trials ({question.trials} candidates) of {recipe.images:,} training "
+        f"images each, {again} once more for the noise; final stage: {final} trainings of {long:,} images"
+        + (f"; first the vanilla network that they inherit from: {first:,} images" if parent else "")
     )
-
-
-def _seconds_per_image(ready: Prepared) -> float:
-    """Of training the vanilla proxy, measured on a few batches."""
-    question, data = ready.question, ready.data
-    recipe = replace(question.recipe, epochs=1, images_per_epoch=MEASURED_BATCHES * question.recipe.batch)
-    vanilla = Architecture(ready.space.backbone)
-    proxy, _ = proxy_of(vanilla, width=question.proxy_width, resolution=question.proxy_resolution, classes=data.classes)
-    start = time.perf_counter()
-    ProxyTraining(proxy.build(), data.to(device_for_costs(question)), recipe, 0).run_epoch()
-    return (time.perf_counter() - start) / recipe.images_per_epoch
+    yield (
+        f"the vanilla network's trial takes about {seconds * recipe.images:.2g} s on this machine's {question.device}, "
+        f"the whole run {seconds * images / 60:.2g} min of one process, divided by the trials that run at once"
+    )
 
 
 def _substitutions(ready: Prepared) -> str:

@@ -8,16 +8,19 @@ import torch
 from search_spaces import Space
 from search_spaces.late import Late
 
-from ..candidates import Candidates
 from ..cost.latency import describe
 from ..papers.rows import published
+from ..pooled import Pooled
 from ..preparation import device_for_costs
 from ..record import Record
 from ..run import Run
 from ..run.watch import Watch
+from ..stages import Stages, pooled_of
 from .export import Exporter, best_of, measure_whole, to_be_measured
+from .found import Found, noise_in
 from .front import pareto_front
 from .measured import Measured
+from .verdict import Verdict, verdict_of
 
 _draw = Late("nas.result.picture", "draw")  # matplotlib is not wanted before there is something to draw
 
@@ -28,7 +31,10 @@ class Outcome:
 
     Args:
         candidates, references: records of all trials that have ended, in this process or before.
-        best: the most accurate candidate within every budget; ``best.yaml`` of the run is its.
+        best: the network within every budget that the final stage found best, or without one that the model over all
+            trials does; ``best.yaml`` of the run is its.
+        pool: the model over all that was judged, and the noise; ``None`` where nothing in the space was.
+        verdict: of the final stage, if there was one.
         measured: whole networks' measurements, by architecture key and metric, with their spread.
         interrupted: whether trials are left to do; ``--resume`` goes on.
         exhausted: why there were no further proposals, if so.
@@ -41,47 +47,71 @@ class Outcome:
     references: Sequence[Record]
     best: Record | None
     measured: Measured
+    pool: Pooled | None = None
+    verdict: Verdict | None = None
     interrupted: bool = False
     exhausted: str | None = None
     in_training: float | None = None
 
     @property
     def front(self) -> list[Record]:
-        return pareto_front(self.candidates)
+        return pareto_front(self.candidates, noise_in(self.pool))
 
 
 class Ending:
     """What a run has in the end: exports, whole networks' measurements, the picture."""
 
-    def __init__(self, run: Run, space: Space, measured_on: str, candidates: Candidates) -> None:
-        self.run, self.candidates = run, candidates
+    def __init__(self, run: Run, space: Space, measured_on: str, stages: Stages) -> None:
+        self.run, self.stages, self.candidates = run, stages, stages.candidates
         self.device = device_for_costs(run.question)
         self.exporter = Exporter(run, space, self.device, measured_on)
 
     def export(self) -> None:
         """What there is, with what was measured before."""
-        self.exporter.export(self.candidates.ledger.records, self._known())
+        self.exporter.export(self.candidates.ledger.records, self._found(self._known()))
+
+    def _found(self, measured: Measured) -> Found:
+        """What all records together say."""
+        pool = pooled_of(self.run, self.exporter.space, self.stages.table)
+        return Found(measured, pool, verdict_of(self.run.judged("final"), self.run.question.budget))
 
     def outcome(self, watch: Watch) -> Outcome:
         """Export what is new; a run that has ended and was exported before is only read."""
         records, beside = self.candidates.ledger.records, self.candidates.references.records
-        interrupted = self.candidates.to_do > 0
-        before = self.run.measured
-        if before is not None and before["trials"] == [len(records), len(beside)] and not interrupted:
-            measured = self._known()
-            best = best_of(self.run, records, measured)
+        interrupted = self.candidates.to_do > 0 or self.stages.to_do() > 0
+        before, counts = self.run.measured, self._counts()
+        if before is not None and before["trials"] == counts and not interrupted:
+            found = self._found(self._known())
+            best = best_of(self.run, records, found)
         else:
             measured = self._known() if interrupted else self._measured(records, beside, watch)
-            best = self.exporter.export(records, measured)
-            points = published(self.exporter.space.backbone)
-            _draw(
-                self.run.folder / "pareto.png", self.run.folder.name, self.run.question.budget, records, beside, points
-            )
+            found = self._found(measured)
+            best = self.exporter.export(records, found)
+            self._draw(records, beside, found)
             if not interrupted:
-                counts = [len(records), len(beside)]
                 said = {"device": measured.how, "networks": measured.networks, "complete": self.candidates.complete}
                 self.run.write_measured({"trials": counts, **said})
-        return Outcome(self.run, records, beside, best, measured, interrupted, self.candidates.exhausted)
+        return Outcome(
+            run=self.run,
+            candidates=records,
+            references=beside,
+            best=best,
+            measured=found.measured,
+            pool=found.pool,
+            verdict=found.verdict,
+            interrupted=interrupted,
+            exhausted=self.candidates.exhausted,
+        )
+
+    def _counts(self) -> list[int]:
+        """Of the records, by ledger."""
+        beside = (self.run.judged(stage) for stage in ("repeats", "final"))
+        return [len(self.candidates.ledger.records), len(self.candidates.references.records), *map(len, beside)]
+
+    def _draw(self, records: Sequence[Record], beside: Sequence[Record], found: Found) -> None:
+        points, noise = published(self.exporter.space.backbone), noise_in(found.pool)
+        title, budgets = self.run.folder.name, self.run.question.budget
+        _draw(self.run.folder / "pareto.png", title, budgets, (records, beside), points, noise)
 
     def _known(self) -> Measured:
         """What was measured when the run ended before."""
@@ -95,5 +125,7 @@ class Ending:
             return self._known()
         watch.doing("measuring whole networks")
         torch.set_num_threads(1)
-        networks = measure_whole(to_be_measured(self.run, records, beside), self.device)
+        final = self.run.judged("final")
+        noise = noise_in(self._found(self._known()).pool)
+        networks = measure_whole(to_be_measured(self.run, records, (*beside, *final), noise), self.device)
         return Measured(networks, describe(self.device))

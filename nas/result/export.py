@@ -1,7 +1,7 @@
 """What a run leaves behind: best.yaml and the front's architectures."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,8 +17,12 @@ from ..record import Record
 from ..run import Run
 from ..run.files import write_yaml
 from ..run.provenance import provenance
+from .found import Found, noise_in
 from .front import pareto_front
 from .measured import Measured
+from .verdict import Standing
+
+FEW = 8  # judgings, below which the single scores are believed rather than the model
 
 
 @dataclass(frozen=True)
@@ -38,34 +42,32 @@ class Exporter:
     def measured_here(self) -> bool:
         return self.measured_on == describe(self.device)["device"]
 
-    def export(self, candidates: Sequence[Record], measured: Measured) -> Record | None:
-        """Write front/*.yaml and best.yaml; returns the best: the most accurate candidate within every budget.
-
-        Where a whole network's measurement breaks a budget that the sum of its layers keeps, it can't be the best.
-        """
-        best = best_of(self.run, candidates, measured)
-        front = {f"{i:02d}-{r.key}.yaml": r for i, r in enumerate(pareto_front(candidates))}
+    def export(self, candidates: Sequence[Record], found: Found) -> Record | None:
+        """Write front/*.yaml and best.yaml; returns the best (``best_of``)."""
+        best = best_of(self.run, candidates, found)
+        front = {f"{i:02d}-{r.key}.yaml": r for i, r in enumerate(pareto_front(candidates, noise_in(found.pool)))}
         folder = self.run.folder / "front"
         for name, record in front.items():
-            write_yaml(folder / name, self.document(record, measured))
+            write_yaml(folder / name, self.document(record, found))
         for path in folder.glob("*.yaml"):
             if path.name not in front:
                 path.unlink()  # of an earlier front
         if best is None:
             (self.run.folder / "best.yaml").unlink(missing_ok=True)
         else:
-            write_yaml(self.run.folder / "best.yaml", self.document(best, measured))
+            write_yaml(self.run.folder / "best.yaml", self.document(best, found))
         return best
 
-    def document(self, record: Record, measured: Measured) -> dict[str, Any]:
+    def document(self, record: Record, found: Found) -> dict[str, Any]:
         """An architecture YAML with all its sections."""
-        question = self.run.question
+        question, measured = self.run.question, found.measured
         return {
             "space": question.space_name,
             **dict(record.architecture),
             "metrics": {
                 "accuracy": record.accuracy,
                 "test_accuracy": record.test_accuracy,
+                **_with_errors(record, found),
                 **measured.costs(record),
                 "measured": self._how(record, measured),
             },
@@ -117,16 +119,60 @@ class Exporter:
         return {**asdict(recipe), "classes": classes}
 
 
-def best_of(run: Run, candidates: Sequence[Record], measured: Measured) -> Record | None:
-    """The most accurate finished candidate within every budget."""
-    finished = sorted((r for r in candidates if r.finished), key=lambda r: (-(r.accuracy or 0), r.costs["flops"]))
-    return next((r for r in finished if not broken(run.question.budget, measured.costs(r))), None)
+def _with_errors(record: Record, found: Found) -> dict[str, Any]:
+    """What is known of an accuracy beyond one score: its noise, the model's view, the final stage's."""
+    said: dict[str, Any] = {}
+    pool, verdict = found.pool, found.verdict
+    if pool is not None and pool.noise is not None:
+        said["accuracy_noise"] = {"std": pool.noise.std, "degrees_of_freedom": pool.noise.freedom}
+    if pool is not None and record.key in pool.predicted:
+        mean, std = pool.predicted[record.key]
+        said["accuracy_by_model"] = {"mean": mean, "std": std}
+    standing = None if verdict is None else verdict.of(record.key)
+    if verdict is not None and standing is not None:
+        said["final"] = {
+            "accuracy": standing.accuracy,
+            "error": verdict.error(standing) if verdict.freedom else None,
+            "test_accuracy": standing.test_accuracy,
+            "seeds": [r.seed for r in standing.trainings],
+            "result": verdict.sentence(),
+        }
+    return said
 
 
-def to_be_measured(run: Run, candidates: Sequence[Record], references: Sequence[Record]) -> list[Record]:
-    """The front and the references; all candidates where a budget must be kept by what is measured."""
+def best_of(run: Run, candidates: Sequence[Record], found: Found) -> Record | None:
+    """The best network within every budget: by the final stage, else by the model over all scores, else by its score.
+
+    Where a whole network's measurement breaks a budget that the sum of its layers keeps, it can't be the best.
+    """
+    kept = [r for r in candidates if r.finished and not broken(run.question.budget, found.measured.costs(r))]
+    if found.verdict is not None:
+        judged = {r.key: r for r in kept}
+        for standing in found.verdict.standings:
+            record = judged.get(standing.key) or _of_final(standing)
+            within = not broken(run.question.budget, found.measured.costs(record))
+            if within and standing.name != "vanilla":
+                return record
+    pool = found.pool
+    believed = pool is not None and len(pool.rows) >= FEW
+    score = pool.mean if pool is not None and believed else (lambda r: r.accuracy or 0.0)
+    return min(kept, key=lambda r: (-score(r), r.costs["flops"]), default=None)
+
+
+def _of_final(standing: Standing) -> Record:
+    """Of a network that no trial judged: its means over the final stage's seeds."""
+    return replace(
+        standing.trainings[0],
+        name=standing.name,
+        accuracy=standing.accuracy,
+        test_accuracy=standing.test_accuracy,
+    )
+
+
+def to_be_measured(run: Run, candidates: Sequence[Record], beside: Sequence[Record], noise: float) -> list[Record]:
+    """The front and what stands beside; all candidates where a budget must be kept by what is measured."""
     limited = any(METRICS[b.metric].whole is not None for b in run.question.budget)
-    records = (*(candidates if limited else pareto_front(candidates)), *references)
+    records = (*(candidates if limited else pareto_front(candidates, noise)), *beside)
     return list({r.key: r for r in records if r.finished}.values())
 
 

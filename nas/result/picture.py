@@ -19,23 +19,31 @@ def draw(
     path: Path,
     title: str,
     budgets: Sequence[Budget],
-    candidates: Sequence[Record],
-    references: Sequence[Record],
+    groups: tuple[Sequence[Record], Sequence[Record]],
     published: Sequence[Point] = (),
+    noise: float = 0.0,
 ) -> None:
     """Write ``pareto.png``. The line joins the candidates that none beats in accuracy and FLOPs alone.
 
     ``published`` networks have an axis of their own, on the right: their accuracy is that of another task, after a full
     training; only their FLOPs, and their order among themselves, compare.
+
+    Args:
+        groups: candidates, and the uniform settings that they are compared with.
+        noise: the standard deviation of one accuracy, in [0, 1]: each has a bar of it.
     """
+    candidates, references = groups
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     finished = [r for r in candidates if r.finished]
     axes.scatter(*_points(finished), s=22, color="#9ecae1", label="candidates")
-    axes.scatter(*_points(pareto_front(finished)), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
+    front = pareto_front(finished, noise)
+    axes.scatter(*_points(front), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
     axes.plot(*_points(_staircase(finished)), color="#08519c", linewidth=1)
     trained = [r for r in references if r.finished]
-    axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="papers' uniform settings")
+    if noise:
+        _draw_noise(axes, [*finished, *trained], noise)
+    axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="uniform settings")
     for r in trained:
         x, y = r.costs["flops"] / 1e9, 100 * (r.accuracy or 0)
         axes.annotate(r.name or "", (x, y), xytext=(4, 5), textcoords="offset points", fontsize=8)
@@ -55,6 +63,12 @@ def draw(
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
     write_whole(path, drawn.getvalue())
+
+
+def _draw_noise(axes: Axes, records: Sequence[Record], noise: float) -> None:
+    """One standard deviation up and down."""
+    label = "± one standard deviation between seeds"
+    axes.errorbar(*_points(records), yerr=100 * noise, fmt="none", ecolor="#bdbdbd", elinewidth=0.8, label=label)
 
 
 def _draw_published(axes: Axes, published: Sequence[Point]) -> None:

@@ -11,7 +11,8 @@ from rich.text import Text
 from ..budget import Budget, broken
 from ..metrics import METRICS, in_column
 from ..record import Record
-from .measured import Measured
+from .found import Found, noise_in
+from .verdict import Verdict
 
 
 def print_table(
@@ -53,30 +54,61 @@ def print_results(
     budgets: Sequence[Budget],
     groups: tuple[Sequence[Record], Sequence[Record]],
     best: Record | None,
-    measured: Measured,
+    found: Found,
 ) -> None:
-    """``groups``: the front, and the vanilla network and the papers' settings beside it."""
+    """``groups``: the front, and the vanilla network and the uniform settings beside it."""
     known = [name for name in METRICS if any(name in record.costs for group in groups for record in group)]
     costs = [METRICS[name].column[0] for name in known]
+    top = None if best is None else best.key
     sections = [
-        [_row("best" if record is best else record.name, record, budgets, (known, measured)) for record in group]
+        [_row("best" if record.key == top else record.name, record, budgets, (known, found)) for record in group]
         for group in groups
     ]
-    headings = ["network", "accuracy", "test", *costs, "budget"]
+    headings = ["network", "accuracy", "by model", "test", *costs, "budget"]
+    if not any(row[2] for rows in sections for row in rows):  # there is no model
+        headings, sections = _without(2, headings), [[_without(2, row) for row in rows] for rows in sections]
     print_table(console, f"Pareto front: {len(groups[0])} candidates; below it the references", headings, sections)
 
 
-def _row(name: str, record: Record, budgets: Sequence[Budget], of: tuple[Sequence[str], Measured]) -> list[str]:
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    """The final stage: each network's mean, its standard error, and what it is over the most accurate one's."""
+    rows = [
+        [
+            standing.name,
+            _percent(standing.accuracy, verdict.error(standing)),
+            f"{standing.test_accuracy:.1%}",
+            in_column("flops", standing.flops),
+            str(len(standing.trainings)),
+        ]
+        for standing in verdict.standings
+    ]
+    headings = ["network", "accuracy", "test", METRICS["flops"].column[0], "seeds"]
+    print_table(console, "Final stage: trained longer, mean ± standard error", headings, [rows])
+    print_lines(console, verdict.sentence())
+
+
+def _row(name: str, record: Record, budgets: Sequence[Budget], of: tuple[Sequence[str], Found]) -> list[str]:
     """A cell for each cost that is known."""
-    known, measured = of
-    whole, costs = measured.of(record), measured.costs(record)
+    known, found = of
+    whole, costs = found.measured.of(record), found.measured.costs(record)
+    model = {} if found.pool is None else found.pool.predicted
     return [
         name,
-        f"{record.accuracy:.1%}" if record.finished else str(record.status),
+        _percent(record.accuracy or 0.0, noise_in(found.pool)) if record.finished else str(record.status),
+        _percent(*model[record.key]) if record.key in model else "",
         "" if record.test_accuracy is None else f"{record.test_accuracy:.1%}",
         *(in_column(m, costs[m]) + (f" ± {in_column(m, whole[m][1] / 2)}" if m in whole else "") for m in known),
         "over" if broken(budgets, costs) else "yes",
     ]
+
+
+def _without(column: int, row: Sequence[str]) -> list[str]:
+    return [*row[:column], *row[column + 1 :]]
+
+
+def _percent(value: float, error: float) -> str:
+    """``84.0 ± 0.5%``."""
+    return f"{100 * value:.1f} ± {100 * error:.1f}%" if error else f"{value:.1%}"
 
 
 def _is_number(cell: str) -> bool:

@@ -119,6 +119,8 @@ class Run:
             version = document.get("format", 1)
             if version == 1:
                 document = _from_format_1(document)
+            elif version == 2:
+                document = {"repeats": 0, "final": 0, "weights": None, **document}
             elif version != FORMAT:
                 raise BadInput(f"its format is {version}, this version reads 1 to {FORMAT}")
             return cls(folder, str(document["id"]), from_document(document, folder), document)
@@ -145,6 +147,32 @@ class Run:
     @property
     def references_file(self) -> Path:
         return self.folder / "references.jsonl"
+
+    def stage_file(self, stage: str) -> Path:
+        """The ledger of what is judged beside the trials: ``parent``, ``repeats``, ``final``."""
+        return self.folder / f"{stage}.jsonl"
+
+    def judged(self, stage: str) -> list[Record]:
+        """The records of such a stage so far."""
+        return _records(self.stage_file(stage))
+
+    @property
+    def parent_file(self) -> Path:
+        """The trained vanilla proxy's state dict, where candidates inherit from one."""
+        return self.state / "parent.pt"
+
+    @property
+    def finalists(self) -> dict[str, Any] | None:
+        """Who was chosen for the final stage, of how many trials."""
+        path = self.state / "finalists.json"
+        try:
+            found: dict[str, Any] = read_json(path)
+        except (OSError, ValueError):
+            return None  # they are chosen again
+        return found
+
+    def write_finalists(self, chosen: Mapping[str, Any]) -> None:
+        write_json(self.state / "finalists.json", chosen)
 
     @property
     def proposals_file(self) -> Path:
@@ -243,6 +271,7 @@ def _from_format_1(asked: Mapping[str, Any]) -> dict[str, Any]:
         "id": "",
         "judge": "scratch",
         "stop": "none",
+        **{"repeats": 0, "final": 0, "weights": None},
         "recipe": {name: proxy[name] for name in ("epochs", "images_per_epoch", "batch")},
         "proxy_width": proxy["width"],
         "proxy_resolution": proxy["resolution"],

@@ -66,6 +66,7 @@ def connected(address: str | None, allow_unauthenticated: bool = False) -> Itera
     """
     if address is None or not allow_unauthenticated:
         _require_tokens(joining=address is not None)
+    os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its box of settings; the lines that we print say more
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")

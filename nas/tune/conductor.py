@@ -4,14 +4,31 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from trainers.report import Report, Status
 
-from ..candidates import Candidate, Candidates
+from ..candidates import Candidate
 from ..record import Record
 from ..run.watch import Watch
 
 FEW = 4
+STARVED = 0.5  # of the time that it took, a trial's share of its cores
+STARVED_S = 20.0  # below which that says nothing
+
+
+class Queue(Protocol):
+    """What is to be judged, and what came of it: ``Candidates``, or a ``Stage``."""
+
+    disk_error: OSError | None
+
+    @property
+    def any_finished(self) -> bool: ...
+    @property
+    def to_do(self) -> int: ...
+    def suggest(self) -> Candidate | None: ...
+    def stops(self, name: str, report: Report) -> str | None: ...
+    def update(self, name: str, report: Report) -> Record | None: ...
 
 
 class Conductor:
@@ -29,7 +46,7 @@ class Conductor:
         running_s: seconds that trials ran, from the placing of each to its end, summed over all.
     """
 
-    def __init__(self, candidates: Candidates, ended: Callable[[Record], None], watch: Watch) -> None:
+    def __init__(self, candidates: Queue, ended: Callable[[Record], None], watch: Watch) -> None:
         self.candidates, self.ended, self.watch = candidates, ended, watch
         self.names: dict[str, str] = {}
         self.latest: dict[str, Report] = {}
@@ -75,9 +92,20 @@ class Conductor:
         self.latest[trial] = report
         if report.unwritten:
             self.watch.said(f"a checkpoint can't be written, trials go on without: {report.unwritten}")
+        self._say_if_starved(report)
         if not report.status.is_final:
             self.watch.running(self.names[trial], report)
         return reason is not None
+
+    def _say_if_starved(self, report: Report) -> None:
+        """Training on a CPU that had it to itself spends all its time computing."""
+        took, spent = report.train_s or 0.0, report.cpu_s
+        on_cpu = (report.device or "").startswith("cpu")
+        if on_cpu and spent is not None and took > STARVED_S and spent < STARVED * took:
+            self.watch.said(
+                "trials are starved: other work takes their cores (the ledger has the processor's time of each, cpu_s, "
+                "beside the clock's, train_s); the accuracies are not affected, the time is"
+            )
 
     def completed(self, trial: str) -> None:
         """A trial's process gave up its candidate: for good if its last report is final, else by Ctrl-C."""

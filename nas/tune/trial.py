@@ -16,8 +16,8 @@ class Trial(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        file = None if self.checkpoints is None else f"{self.checkpoints}/{new_config['key']}.pt"
-        self.judging = self.judge.begin(json.loads(new_config["architecture"]), file)
+        file = None if self.checkpoints is None else f"{self.checkpoints}/{new_config['file']}.pt"
+        self.judging = self.judge.begin(json.loads(new_config["architecture"]), file, new_config["seed"])
         return True
 
     def step(self) -> dict[str, Any]:

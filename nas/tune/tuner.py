@@ -18,6 +18,8 @@ from rich.text import Text
 
 from trainers.judges.base import Judge
 
+from ..candidates import Candidate
+from ..record import Record
 from .conductor import Conductor
 from .trial import Trial
 
@@ -30,7 +32,7 @@ class Work:
     """What is to be run.
 
     Args:
-        run: the run's name, for the dashboard.
+        run: the run's name, for the dashboard. ``stage`` tells its checkpoints from another stage's.
         trials: how many are still to end.
         resources: of one trial: ``cpu`` and ``gpu``.
         checkpoints: a folder that all trials reach, or ``None``.
@@ -40,6 +42,7 @@ class Work:
     """
 
     run: str
+    stage: str
     judge: Judge
     trials: int
     resources: Mapping[str, float]
@@ -79,6 +82,11 @@ def run_trials(work: Work, conductor: Conductor) -> None:
         ).fit()
 
 
+def checkpoint_name(stage: str, judged: Candidate | Record) -> str:
+    """Of one judging, without its folder and ending; the name of its record too."""
+    return f"{stage}-{judged.key}-{judged.seed}"
+
+
 def _shown_name(run: str, trial: Any) -> str:
     """In the dashboard. (Tune pickles it for each trial: it must not drag the run along.)"""
     return f"{run}_{trial.trial_id}"
@@ -98,7 +106,8 @@ class _Searcher(Searcher):
         if candidate is None:
             return Searcher.FINISHED
         text = json.dumps(candidate.architecture.to_dict())  # Tune keeps it: nested dicts would be large
-        return {"architecture": text, "name": candidate.name, "key": candidate.key}
+        file = checkpoint_name(self.work.stage, candidate)
+        return {"architecture": text, "name": candidate.name, "file": file, "seed": candidate.seed}
 
     def _places(self) -> int:
         """Trials that may be open; the cluster is not asked at every turn of Tune's loop."""

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nas import search
 from nas.metrics import METRICS, OBJECTIVES
+from nas.result.found import Found
 from nas.result.front import pareto_front
 from nas.result.tables import print_results
 from nas.run import Run
@@ -44,6 +45,7 @@ def test_a_search_with_a_new_metric_judge_and_stopping_rule(lists: Path, tmp_pat
     space = tmp_path / "small.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     asked = {"trials": 12, "judge": "by_name", "stop": "half", "output": tmp_path, "name": "new", "references": False}
+    asked |= {"repeats": 0, "final": 0}
     with pytest.raises(BadInput, match="meets the budget 1pJ: it reaches"):
         search(str(space), "1pJ", **asked)
     outcome = search(str(space), "21KpJ", **asked)
@@ -52,7 +54,7 @@ def test_a_search_with_a_new_metric_judge_and_stopping_rule(lists: Path, tmp_pat
     assert all(0 < r.costs["energy_pj"] <= 21e3 for r in records)
     assert all(list(r.objectives) == list(OBJECTIVES) for r in records if r.finished)
     console = Console(width=100, record=True, quiet=False, file=(tmp_path / "out.txt").open("w"))
-    print_results(console, outcome.run.question.budget, (outcome.front, []), outcome.best, outcome.measured)
+    print_results(console, outcome.run.question.budget, (outcome.front, []), outcome.best, Found(outcome.measured))
     assert "nJ" in console.export_text()
     document = yaml.safe_load((tmp_path / "new" / "best.yaml").read_text())
     assert document["metrics"]["energy_pj"] == outcome.best.costs["energy_pj"]

@@ -13,22 +13,25 @@ from nas.command_line import main, parser
 from nas.preparation import placed
 from nas.question import Question, asked, changed, from_document, options, to_document
 from search_spaces.checks import BadInput
-from trainers.recipe import Recipe
+from trainers.recipe import RECIPES
 
 EXAMPLES = {
     "space": "compconv_c0",
     "budget": ["1GFLOPs", "2ms"],
-    "judge": "scratch",
+    "judge": "inherited",
     "dataset": "cifar10",
     "data_root": "data",
     "epochs": 3,
     "proxy_width": 0.5,
     "proxy_resolution": 32,
+    "weights": "vanilla.pt",
     "seed": 7,
     "no_references": True,
     "trials": 5,
     "sampler": "random",
     "stop": "none",
+    "repeats": 5,
+    "final": 2,
     "device": "cuda",
     "cpus_per_trial": 2.0,
     "gpus_per_trial": 0.5,
@@ -108,7 +111,7 @@ def test_a_question_survives_its_document() -> None:
 
 
 def test_python_asks_as_the_command_line_does() -> None:
-    assert asked({"recipe": Recipe(epochs=3)}) == asked({"epochs": 3})
+    assert asked({"recipe": replace(RECIPES["inherited"], epochs=3)}) == asked({"epochs": 3})
     assert asked({"references": False}) == asked({"no_references": True})
     assert asked({"budget": "1GFLOPs"}) == asked({"budget": ["1GFLOPs"]})
     with pytest.raises(BadInput, match="unknown option 'epoch': did you mean 'epochs'"):
@@ -152,7 +155,11 @@ def test_the_device_is_this_machines_unless_a_cluster_is_joined() -> None:
     on_gpus = placed(asked({}), gpus=4.0)
     assert (on_gpus.device, on_gpus.gpus_per_trial, on_gpus.trials) == ("cuda", 0.25, 200)
     on_cpus = placed(asked({}), gpus=0.0)
-    assert (on_cpus.device, on_cpus.gpus_per_trial, on_cpus.trials) == ("cpu", 0.0, 20)
+    assert (on_cpus.device, on_cpus.gpus_per_trial, on_cpus.trials) == (
+        "cpu",
+        0.0,
+        0,
+    )  # a measurement will tell how many
     assert placed(asked({"gpus_per_trial": 0.0}), gpus=4.0).device == "cpu"
     assert placed(asked({"device": "cpu", "trials": 3}), gpus=4.0).trials == 3
     assert placed(asked({"gpus_per_trial": 1.0}), gpus=4.0).gpus_per_trial == 1.0

@@ -15,6 +15,7 @@ from rich.console import Console
 from nas.metrics import METRICS, OBJECTIVES
 from nas.question import asked
 from nas.record import Record
+from nas.result.found import Found
 from nas.result.front import pareto_front
 from nas.result.measured import Measured
 from nas.result.tables import print_results
@@ -106,7 +107,7 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
         ("", "can't be read: AttributeError"),
         ("[1, 2]", "can't be read: AttributeError"),
         ("format: 2\nid: a", "can't be read: KeyError"),
-        ("format: 7", "its format is 7, this version reads 1 to 2"),
+        ("format: 7", "its format is 7, this version reads 1 to 3"),
         ("{", "can't be read: ParserError"),
         ("a: \xff", "can't be read: UnicodeDecodeError"),
     ],
@@ -273,7 +274,7 @@ def test_a_record_of_a_time_before_a_metric_is_read(monkeypatch: pytest.MonkeyPa
     old = [record("0001"), record("0002")]
     assert pareto_front(old) == old
     console = Console(width=90, file=io.StringIO())
-    print_results(console, [], (old, []), old[0], Measured({}, {}))
+    print_results(console, [], (old, []), old[0], Found(Measured({}, {})))
     assert "0002" in console.file.getvalue()
 
 

@@ -25,6 +25,7 @@ from nas.result.ending import Outcome
 from nas.run import Run
 from nas.run.watch import Watch
 from nas.searching import Search
+from nas.stages import Stages
 from nas.tune.cluster import connected
 from nas.tune.tuner import slim
 from search_spaces import Space, load_space
@@ -86,6 +87,8 @@ class Answering:
             references=False,
             device="cpu",
             gpus_per_trial=0.0,
+            repeats=0,
+            final=0,
         )
         question = replace(asked, **changes)
         ready = Prepared(question, self.space, self.data, self.table, feasible_set(self.space, self.table, question))
@@ -93,7 +96,8 @@ class Answering:
         state = {"space": {}, "costs": table_to_document(self.table)}
         with connected(None) as cluster, Run.create(question, about, state) as run:
             candidates = Candidates(run, self.space, self.table, ready.feasible)
-            return Search(run, ready, candidates, cluster, Watch()).run_it()
+            stages = Stages(run, self.space, self.table, ready.feasible, candidates)
+            return Search(run, ready, stages, cluster, Watch()).run_it()
 
 
 @pytest.fixture
@@ -166,7 +170,7 @@ class NeverBegins:
 
     setting: Setting
 
-    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> Judging:
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> Judging:
         raise ModuleNotFoundError("No module named 'something'")
 
 

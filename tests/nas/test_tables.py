@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from nas.record import Record
+from nas.result.found import Found
 from nas.result.measured import Measured
 from nas.result.tables import print_lines, print_results, print_table
 from trainers.report import Status
@@ -37,7 +38,9 @@ def test_the_table_of_a_search_fits_eighty_columns() -> None:
         for name in ("SPConv α=1/2 g=2", "CompConv C0=512", "0123")
     ]
     measured = Measured({r.key: {"latency_ms": (160.98, 3.1)} for r in records}, {})
-    text = shown(80, lambda console: print_results(console, [], (records[:2], records[2:]), records[0], measured))
+    text = shown(
+        80, lambda console: print_results(console, [], (records[:2], records[2:]), records[0], Found(measured))
+    )
     for part in ("network", "100.0%", "98.7%", "4.089", "25.56", "160.98 ± 1.55", "CompConv C0=512", "best"):
         assert part in text
     assert text.splitlines()[2].split() == ["network", "accuracy", "test", "GFLOPs", "MParams", "ms", "budget"]

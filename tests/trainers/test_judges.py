@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search_spaces import Architecture, Backbone, Choice
+from search_spaces import Architecture, Backbone, Choice, proxy_of
 from trainers.data.digits_on_photos import load
 from trainers.judges import JUDGES
 from trainers.judges.base import Judge, Judging, Setting
@@ -23,7 +23,9 @@ TARGET = Architecture(
 def setting() -> Setting:
     data = load(None, 24)
     data = replace(data, validation=data.validation[:128], test=data.test[:64])
-    return Setting(data, Recipe(epochs=3, images_per_epoch=96), 0, 0.5, 24, "cpu", 1)
+    parent, _ = proxy_of(Architecture(Architecture.from_dict(TARGET).backbone), width=0.5, resolution=24, classes=10)
+    torch.manual_seed(0)
+    return Setting(data, Recipe(epochs=3, images_per_epoch=96), 0.5, 24, "cpu", 1, parent.build().state_dict())
 
 
 @pytest.fixture(params=JUDGES)
@@ -45,7 +47,7 @@ def same(reports: list[Report]) -> list[tuple[object, ...]]:
 
 
 def test_reports_add_up(judge: Judge) -> None:
-    reports = judged(judge.begin(TARGET, None))
+    reports = judged(judge.begin(TARGET, None, 0))
     last = reports[-1]
     assert [r.status for r in reports] == [Status.RUNNING] * (len(reports) - 1) + [Status.FINISHED]
     assert [r.epoch for r in reports] == list(range(1, len(reports) + 1))
@@ -58,16 +60,16 @@ def test_reports_add_up(judge: Judge) -> None:
 
 
 def test_one_seed_one_verdict(judge: Judge) -> None:
-    first, again = (judged(judge.begin(TARGET, None)) for _ in range(2))
+    first, again = (judged(judge.begin(TARGET, None, 0)) for _ in range(2))
     assert same(first) == same(again)
 
 
 def test_another_process_goes_on_from_the_checkpoint(judge: Judge, tmp_path: Path) -> None:
-    whole = judged(judge.begin(TARGET, None))
+    whole = judged(judge.begin(TARGET, None, 0))
     file = str(tmp_path / "checkpoints" / "a.pt")
-    begun = judge.begin(TARGET, file)
+    begun = judge.begin(TARGET, file, 0)
     parts = [begun.step()]
-    rest = judged(judge.begin(TARGET, file))
+    rest = judged(judge.begin(TARGET, file, 0))
     assert same(parts + rest) == same(whole)
     assert len(rest[-1].starts) == 2
     assert rest[-1].started == parts[0].started
@@ -77,30 +79,30 @@ def test_another_process_goes_on_from_the_checkpoint(judge: Judge, tmp_path: Pat
 
 def test_one_that_died_after_its_last_epoch_is_scored_without_another(judge: Judge, tmp_path: Path) -> None:
     file = str(tmp_path / "a.pt")
-    whole = judged(judge.begin(TARGET, file))
-    (again,) = judged(judge.begin(TARGET, file))
+    whole = judged(judge.begin(TARGET, file, 0))
+    (again,) = judged(judge.begin(TARGET, file, 0))
     assert same([again]) == same(whole[-1:])
 
 
 def test_what_can_not_be_trained_says_why(judge: Judge, setting: Setting) -> None:
     (name,) = (name for name, make in JUDGES.items() if type(make(setting)) is type(judge))
     broken = replace(setting, data=replace(setting.data, mean=(0.0, 0.0)))  # for three channels
-    (report,) = judged(JUDGES[name](broken).begin(TARGET, None))
+    (report,) = judged(JUDGES[name](broken).begin(TARGET, None, 0))
     assert (report.status, report.accuracy) == (Status.FAILED, None)
     assert "Error" in report.reason
     assert "normalise" in report.traceback
 
 
 def test_a_checkpoint_that_can_not_be_written_is_said_and_training_goes_on(judge: Judge) -> None:
-    reports = judged(judge.begin(TARGET, "/proc/nothing/a.pt"))
+    reports = judged(judge.begin(TARGET, "/proc/nothing/a.pt", 0))
     assert reports[-1].status is Status.FINISHED
     assert all("/proc/nothing/a.pt" in r.unwritten for r in reports)
 
 
 def test_a_batch_that_needed_parts_is_marked(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """No memory in the first step: it goes on in two parts, and says so to the end."""
-    judging = JUDGES["scratch"](setting).begin(TARGET, None)
-    monkeypatch.setattr(judging.training, "run_epoch", _no_memory)
+    judging = JUDGES["scratch"](setting).begin(TARGET, None, 0)
+    monkeypatch.setattr(judging.training, "run_epoch", _no_memory)  # of this one alone, not of the next that is built
     reports = judged(judging)
     assert [r.micro_batches for r in reports] == [2] * 3
     assert reports[-1].status is Status.FINISHED

@@ -39,7 +39,7 @@ def test_a_network_learns(data: ImageData) -> None:
     t = training(data, Recipe(epochs=6, images_per_epoch=1024))
     results = [t.run_epoch() for _ in range(6)]
     assert results[-1].loss < results[0].loss - 0.5
-    assert results[-1].accuracy > 0.4
+    assert results[-1].score.accuracy > 0.4
     assert t.test_accuracy() > 0.4
 
 

@@ -14,4 +14,6 @@ if TYPE_CHECKING:
 
 JUDGES: "dict[str, Callable[[Setting], Judge]]" = {
     "scratch": Late("trainers.judges.scratch", "Scratch"),
+    "inherited": Late("trainers.judges.inherited", "Inherited"),
 }
+WANT_PARENT = ("inherited",)  # judges whose candidates start from a trained vanilla proxy

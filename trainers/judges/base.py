@@ -8,6 +8,8 @@ from ..recipe import Recipe
 from ..report import Report
 
 if TYPE_CHECKING:  # importing this brings no torch
+    from torch import Tensor
+
     from ..data.base import ImageData
 
 
@@ -17,18 +19,20 @@ class Setting:
 
     Args:
         data: on the CPU; a judge moves it to ``device`` where it judges.
-        seed: the same for all candidates (common random numbers).
         width: the proxy's channels as a share of the target's; ``resolution`` is its input in pixels.
         device: ``cpu`` or ``cuda``; ``threads`` are those of one process on a CPU.
+        parent: the trained vanilla proxy's state dict, on the CPU, for a judge that wants one.
+        keeps_weights: whether the last report of a judging carries the weights that it scored.
     """
 
     data: "ImageData"
     recipe: Recipe
-    seed: int
     width: float
     resolution: int
     device: str
     threads: int
+    parent: "Mapping[str, Tensor] | None" = None
+    keeps_weights: bool = False
 
 
 class Judging(Protocol):
@@ -42,10 +46,11 @@ class Judging(Protocol):
 class Judge(Protocol):
     """How a candidate gets its accuracy."""
 
-    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> Judging:
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> Judging:
         """Judge a target architecture, given as in its YAML, from the beginning or from its checkpoint.
 
         Args:
+            seed: the same for all candidates (common random numbers), but where the noise is to be known.
             checkpoint: a path or an fsspec address for this candidate alone, where a judging may keep what another
                 process needs to go on with it; ``None`` where no folder is shared.
         """

@@ -1,5 +1,6 @@
 """The judge ``scratch``: a proxy of the candidate is trained from its initialisation, one epoch a step."""
 
+import io
 import platform
 import time
 import traceback
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import nn
 
 from search_spaces import Architecture, proxy_of
 
@@ -17,16 +19,27 @@ from ..proxy import DivergedError, ProxyTraining, out_of_memory
 from ..report import Report, Status
 from .base import Setting
 
+KEPT = (
+    *("accuracy", "cross_entropy", "initial_accuracy", "accuracy_by_epoch", "loss_by_epoch"),
+    *("started", "starts", "train_s", "cpu_s", "micro_batches"),
+)
+Clocks = tuple[float, float]  # the wall's and the processor's
+
 
 @dataclass(frozen=True)
 class Scratch:
-    """All candidates with one seed and one recipe; see ``Setting``."""
+    """All candidates by one recipe; see ``Setting``."""
 
     setting: Setting
 
-    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> "Training":
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> "Training":
         torch.set_num_threads(self.setting.threads)
-        return Training(self, Architecture.from_dict(architecture), checkpoint)
+        return Training(self, Architecture.from_dict(architecture), checkpoint, seed)
+
+    def network(self, proxy: Architecture, seed: int) -> nn.Module:
+        """As its training begins."""
+        torch.manual_seed(seed)
+        return proxy.build()
 
     @cached_property
     def data(self) -> ImageData:
@@ -42,14 +55,22 @@ class Training:
     dies goes on from there in another process.
     """
 
-    def __init__(self, judge: Scratch, target: Architecture, file: str | None) -> None:
-        self.judge, self.target, self.file = judge, target, file
-        self.faults = 0
+    def __init__(self, judge: Scratch, target: Architecture, file: str | None, seed: int) -> None:
+        self.judge, self.target, self.file, self.seed = judge, target, file, seed
+        self.faults, self.parts = 0, 1
         self.progress = Report(started=time.time())
-        self._build(micro_batches=1)
+        self.built: ProxyTraining | None = None
+
+    @property
+    def training(self) -> ProxyTraining:
+        """Built when it is first wanted, so that what fails then is the candidate's failure, and is recorded."""
+        if self.built is None:
+            self._build(self.parts)
+        assert self.built is not None
+        return self.built
 
     def step(self) -> Report:
-        start = time.perf_counter()
+        start = (time.perf_counter(), time.process_time())
         try:
             return self._epoch(start)
         except DivergedError as error:
@@ -58,9 +79,10 @@ class Training:
             self.faults += 1
             if self.faults > 1:
                 return self._failed(start, f"{type(error).__name__}: {error}", traceback.format_exc())
-            parts = 2 * self.training.micro_batches if out_of_memory(error) else self.training.micro_batches
-        self.training.release()
-        self._build(parts)
+            self.parts *= 2 if out_of_memory(error) else 1
+        if self.built is not None:
+            self.built.release()
+            self.built = None
         return self.step()
 
     def _build(self, micro_batches: int) -> None:
@@ -69,13 +91,12 @@ class Training:
         proxy, substituted = proxy_of(
             self.target, width=setting.width, resolution=setting.resolution, classes=data.classes
         )
-        torch.manual_seed(setting.seed)
-        self.training = ProxyTraining(proxy.build(), data, setting.recipe, setting.seed, micro_batches)
-        saved = None if self.file is None else checkpoint.load(self.file, self.training.device)
+        self.built = ProxyTraining(self.judge.network(proxy, self.seed), data, setting.recipe, self.seed, micro_batches)
+        saved = None if self.file is None else checkpoint.load(self.file, self.built.device)
         if saved is None:
             self.progress = replace(self.progress, accuracy_by_epoch=(), loss_by_epoch=(), accuracy=None)
         else:
-            self.training.load_state(saved["training"])
+            self.built.load_state(saved["training"])
             self.progress = Report(**saved["progress"])
         self.progress = replace(
             self.progress,
@@ -84,31 +105,42 @@ class Training:
             starts=(*self.progress.starts, time.time()),
         )
 
-    def _epoch(self, start: float) -> Report:
+    def _epoch(self, start: Clocks) -> Report:
+        if self.training.epoch == 0 and self.judge.setting.parent is not None:
+            self.progress = replace(self.progress, initial_accuracy=self.training.validation_score(False).accuracy)
         if not self.training.done:  # or its last epoch was trained before its process died
             result = self.training.run_epoch()
             self.progress = replace(
                 self.progress,
-                accuracy=result.accuracy,
-                accuracy_by_epoch=(*self.progress.accuracy_by_epoch, result.accuracy),
+                accuracy=result.score.accuracy,
+                cross_entropy=result.score.cross_entropy if self.training.done else None,
+                accuracy_by_epoch=(*self.progress.accuracy_by_epoch, result.score.accuracy),
                 loss_by_epoch=(*self.progress.loss_by_epoch, result.loss),
             )
         test = self.training.test_accuracy() if self.training.done else None
         report = replace(self._timed(start), test_accuracy=test, unwritten=self._saved())
-        return replace(report, status=Status.FINISHED) if self.training.done else report
+        return replace(report, status=Status.FINISHED, weights=self._weights()) if self.training.done else report
 
-    def _failed(self, start: float, reason: str, where: str | None = None) -> Report:
+    def _weights(self) -> bytes | None:
+        if not self.judge.setting.keeps_weights:
+            return None
+        file = io.BytesIO()
+        torch.save({name: value.cpu() for name, value in self.training.trained.state_dict().items()}, file)
+        return file.getvalue()
+
+    def _failed(self, start: Clocks, reason: str, where: str | None = None) -> Report:
         report = self._timed(start)
         return replace(report, status=Status.FAILED, accuracy=None, reason=reason, traceback=where)
 
-    def _timed(self, start: float) -> Report:
+    def _timed(self, start: Clocks) -> Report:
         """The progress so far, with the time that this step took."""
-        took = time.perf_counter() - start
-        cuda = self.training.device.type == "cuda"
+        took, spent = time.perf_counter() - start[0], time.process_time() - start[1]
+        cuda = self.judge.setting.device == "cuda"
         self.progress = replace(
             self.progress,
             train_s=(self.progress.train_s or 0.0) + took,
             step_s=took,
+            cpu_s=(self.progress.cpu_s or 0.0) + spent,
             ended=time.time(),
             node=platform.node(),
             device=torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} thread(s)",
@@ -119,8 +151,7 @@ class Training:
         """A checkpoint that can't be written (a full disk) is said, and the training goes on."""
         if self.file is None:
             return None
-        kept = ("accuracy", "accuracy_by_epoch", "loss_by_epoch", "started", "starts", "train_s", "micro_batches")
-        progress = {name: getattr(self.progress, name) for name in kept}
+        progress = {name: getattr(self.progress, name) for name in KEPT}
         try:
             checkpoint.save(self.file, {"training": self.training.state(), "progress": progress})
         except OSError as error:

@@ -16,7 +16,7 @@ class ByName:
     setting: Setting
     notes: Path
 
-    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> "_Telling":
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> "_Telling":
         return _Telling(json.dumps(architecture, sort_keys=True), self.notes)
 
 

@@ -1,0 +1,84 @@
+"""What the product promises: the network that a search found, against the best uniform setting at its FLOPs.
+
+    python launch.py --space spconv_layerwise --budget 2.68GFLOPs --trials 60 --name proof
+    python benchmarks/proof.py results/proof --output benchmarks/results/proof-spconv.json
+
+All that the search's final stage had, trained ten times as long as a trial, with SGD, under seeds that it had not seen.
+"""
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import judging
+from proxy_signal import sorted_by_name
+
+from nas.record import Record
+from nas.result.verdict import Verdict, verdict_of
+from nas.run import Run
+from trainers.report import Status
+
+FIRST_SEED = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=judging.TRUTH.epochs)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    asked = parser.parse_args()
+    run = Run.read(asked.run)
+    known = {r.name.rpartition(", seed ")[0]: r for r in run.judged("final") if r.finished}
+    recipe = replace(judging.TRUTH, epochs=asked.epochs)
+    jobs = [
+        judging.Job(name, r.architecture, "truth", recipe, FIRST_SEED + i)
+        for i in range(asked.seeds)
+        for name, r in known.items()
+    ]
+    question = run.question
+    root = None if question.data_root is None else str(question.data_root)
+    trainings, records = [], []
+    for job, report in judging.run(jobs, asked.processes, question.dataset, root, None):
+        trainings.append(judging.entry(job, report))
+        print(f"{job.name} seed {job.seed}: {report.accuracy or 0:.2%} in {report.cpu_s:.0f} s", flush=True)
+        if report.status is Status.FINISHED:
+            told = {"accuracy": report.accuracy, "test_accuracy": report.test_accuracy, "seed": job.seed}
+            records.append(replace(known[job.name], **told))
+    verdict = verdict_of(records, question.budget)
+    assert verdict is not None
+    judging.write(
+        asked.output,
+        {
+            "summary": summary(verdict, run),
+            "recipe": asdict(recipe),
+            "device": judging.device(),
+            "trainings": sorted_by_name(trainings),
+        },
+    )
+
+
+def summary(verdict: Verdict, run: Run) -> dict[str, Any]:
+    """Each network's mean in points with its error, in the search's order and in the long training's."""
+    trials: list[Record] = run.candidates
+    return {
+        "sentence": verdict.sentence(),
+        "trials": len(trials),
+        "budget": [str(b) for b in run.question.budget],
+        "std_between_seeds": 100 * verdict.std,
+        "networks": {
+            s.name: {
+                "validation": 100 * s.accuracy,
+                "error": 100 * verdict.error(s),
+                "test": 100 * s.test_accuracy,
+                "gflops": s.flops / 1e9,
+            }
+            for s in verdict.standings
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What a run judges beside its trials: the parent before them, repeats and the final stage behind them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search_spaces import VANILLA, Architecture, Space
+from search_spaces.checks import BadInput
+from trainers.judges import WANT_PARENT
+from trainers.report import Report
+from trainers.whole_file import write_whole
+
+from .candidates import Candidate, Candidates
+from .cost.table import CostTable
+from .feasible import Feasible
+from .finalists import diverse_best
+from .pooled import Pooled, pooled
+from .record import Record
+from .run import Run
+from .stage import Stage
+
+FINAL_SEEDS = 3
+LEAST_REPEATS, MOST_REPEATS, SHARE = 3, 10, 5
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one run; what each is to judge follows from the run's files alone."""
+
+    run: Run
+    space: Space
+    table: CostTable
+    feasible: Feasible
+    candidates: Candidates
+
+    def parent(self) -> Stage:
+        """The vanilla network, where candidates start from its weights and nobody gave them."""
+        wanted = self.run.question.judge in WANT_PARENT and not self.run.parent_file.exists()
+        vanilla = Candidate("parent", self.space.uniform(VANILLA), self.run.question.seed)
+        return self._stage("parent", [vanilla] if wanted else [], self._keep)
+
+    def _keep(self, report: Report) -> None:
+        if report.weights is not None:
+            write_whole(self.run.parent_file, report.weights)
+
+    def require_parent(self) -> None:
+        """BadInput where candidates can't start from it."""
+        if self.run.question.judge in WANT_PARENT and not self.run.parent_file.exists():
+            reasons = [r.reason for r in self.run.judged("parent") if r.reason]
+            said = f": {reasons[-1]}" if reasons else ""
+            raise BadInput(f"the vanilla network that candidates inherit from could not be trained{said}")
+
+    def repeats(self) -> Stage:
+        """Some candidates, the first ones, and all references, once more under another seed."""
+        asked = self.run.question.repeats
+        count = planned_repeats(self.run.question.trials, asked)
+        finished = [r for r in self.candidates.ledger.records if r.finished and r.name.isdigit()]
+        chosen = sorted(finished, key=lambda r: r.name)[:count]
+        beside = [r for r in self.candidates.references.records if r.finished] if count else []
+        again = {r.key: r for r in (*chosen, *beside)}
+        seed = self.run.question.seed + 1
+        return self._stage("repeats", [Candidate(r.name, r.built_architecture(), seed) for r in again.values()])
+
+    def final(self) -> Stage:
+        """The finalists and what they are to beat, each under the same seeds."""
+        seeds = range(self.run.question.seed, self.run.question.seed + FINAL_SEEDS)
+        return self._stage(
+            "final",
+            [
+                Candidate(f"{name}, seed {seed}", architecture, seed)
+                for seed in seeds
+                for name, architecture in self._finalists().items()
+            ],
+        )
+
+    def to_do(self) -> int:
+        """Judgings of stages behind the trials that are still to end, as far as that is known before the trials end."""
+        return self.repeats().to_do + self.final().to_do
+
+    def _stage(self, name: str, planned: Sequence[Candidate], kept: Callable[[Report], None] | None = None) -> Stage:
+        return Stage(self.run.stage_file(name), planned, self.table, kept)
+
+    def _finalists(self) -> Mapping[str, Architecture]:
+        """Name → architecture. Chosen once for so many trials, and written down; none where nothing finished."""
+        question, trials = self.run.question, self.candidates.ledger.records
+        if not question.final or not any(r.finished for r in trials):
+            return {}
+        asked = [question.final, len(trials)]
+        found = self.run.finalists
+        if found is None or found.get("asked") != asked:
+            entries = {name: a.to_dict() for name, a in self._chosen().items()}
+            found = {"asked": asked, "chosen": entries}
+            self.run.write_finalists(found)
+        return {name: Architecture.from_dict(entry) for name, entry in found["chosen"].items()}
+
+    def _chosen(self) -> dict[str, Architecture]:
+        pool, count = pooled_of(self.run, self.space, self.table), self.run.question.final
+        if pool is None:  # nothing in the space was finished
+            return {}
+        generator = np.random.default_rng([self.run.question.seed, len(pool.rows)])
+        to_beat = self._to_beat(pool)
+        known = {a.key for a in to_beat.values()}
+        best = diverse_best(pool.model, self.feasible, count + len(to_beat), generator)
+        others = [a for a in map(self.space.architecture, best) if a.key not in known][:count]
+        named = {pool.names.get(a.key, f"unseen {i}"): a for i, a in enumerate(others, start=1)}
+        return {**to_beat, **named}
+
+    def _to_beat(self, pool: Pooled) -> dict[str, Architecture]:
+        """Vanilla, the papers' setting nearest in FLOPs, the best uniform setting within the budgets."""
+        finished = [r for r in self.candidates.references.records if r.finished]
+        uniform = [r for r in finished if r.name != "vanilla" and r.key in self.candidates.also_candidates]
+        papers = [r for r in finished if r.name != "vanilla" and not r.name.startswith("uniform ")]
+        limits = [b.limit for b in self.run.question.budget if b.metric == "flops"]
+        aim = min(limits, default=min((r.costs["flops"] for r in finished), default=0.0))
+        beside = [r for r in finished if r.name == "vanilla"]
+        beside += sorted(papers, key=lambda r: abs(r.costs["flops"] - aim))[:1]
+        beside += sorted(uniform, key=lambda r: -pool.mean(r))[:1]
+        return {r.name: r.built_architecture() for r in {r.key: r for r in beside}.values()}
+
+
+def planned_repeats(trials: int, asked: int | None) -> int:
+    """How many candidates are judged twice."""
+    return min(max(trials // SHARE, LEAST_REPEATS), MOST_REPEATS) if asked is None else asked
+
+
+def judged(run: Run) -> list[Record]:
+    """All that the run's judge finished: candidates, references, repeats; each architecture and seed once."""
+    records = [*run.candidates, *run.references, *run.judged("repeats")]
+    return list({(r.key, r.seed): r for r in records if r.finished}.values())
+
+
+def pooled_of(run: Run, space: Space, table: CostTable) -> Pooled | None:
+    """The model over all that was judged."""
+    return pooled(space, judged(run), table.options(space, "flops"))

@@ -1,0 +1,192 @@
+"""What is judged beside the trials follows from the run's files, however often a process dies; without Ray."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.candidates import Candidate, Candidates
+from nas.cost.table import CostTable, build_table
+from nas.preparation import feasible_set
+from nas.question import asked
+from nas.run import Run
+from nas.stage import Stage
+from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats
+from nas.uniform import MOST, uniform_settings
+from search_spaces import VANILLA, Space, load_space
+from search_spaces.checks import BadInput
+from trainers.report import Report, Status
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    """Six slots of ResNet-20: a billion architectures."""
+    whole = load_space("mixed_resnet20")
+    return Space("six", whole.backbone, whole.variables[:6])
+
+
+@pytest.fixture(scope="module")
+def table(space: Space) -> CostTable:
+    return build_table(space, torch.device("cpu"))
+
+
+class Sandbox:
+    """A run's files, and its stages made anew from them as often as a process might be."""
+
+    def __init__(self, space: Space, table: CostTable, folder: Path, **options: object) -> None:
+        self.space, self.table = space, table
+        given = {"budget": "39MFLOPs", "output": folder, "name": "run", "device": "cpu", "sampler": "random"}
+        question = asked({**given, "trials": 12, **options})
+        (question.folder / "state").mkdir(parents=True)
+        self.run = Run(question.folder, "id", question, {})
+        self.feasible = feasible_set(space, table, question)
+
+    def stages(self) -> Stages:
+        candidates = Candidates(self.run, self.space, self.table, self.feasible)
+        return Stages(self.run, self.space, self.table, self.feasible, candidates)
+
+    def trials(self) -> None:
+        """All of them, from beginning to end."""
+        candidates = self.stages().candidates
+        while (candidate := candidates.suggest()) is not None:
+            candidates.update(candidate.name, finished(candidate))
+
+
+def finished(candidate: Candidate) -> Report:
+    """An accuracy made from the key, and some noise made from the seed."""
+    accuracy = (
+        0.5 + int(candidate.key, 16) % 1009 / 4036 + random.Random(f"{candidate.key} {candidate.seed}").gauss() / 200
+    )
+    return Report(status=Status.FINISHED, accuracy=accuracy, test_accuracy=accuracy, weights=b"weights")
+
+
+def work(stage: Stage, most: int = 1000) -> int:
+    """So many judgings; returns how many there were to do."""
+    done = 0
+    while done < most and (candidate := stage.suggest()) is not None:
+        assert stage.update(candidate.name, finished(candidate)) is not None
+        done += 1
+    return done
+
+
+@pytest.fixture
+def box(space: Space, table: CostTable, tmp_path: Path) -> Sandbox:
+    return Sandbox(space, table, tmp_path)
+
+
+def test_repeats_are_the_first_candidates_and_the_references_under_another_seed(box: Sandbox) -> None:
+    box.trials()
+    assert work(box.stages().repeats()) > 3
+    again = box.run.judged("repeats")
+    assert {r.seed for r in again} == {1}
+    assert {r.key for r in box.run.references} <= {r.key for r in again}
+    numbers = [r.name for r in again if r.name.isdigit()]
+    assert numbers == sorted(r.name for r in box.run.candidates if r.name.isdigit())[: planned_repeats(12, None)]
+    by_key = {r.key: r for r in box.run.candidates}
+    assert all(by_key[r.key].accuracy != r.accuracy for r in again if r.key in by_key)
+
+
+def test_a_stage_goes_on_where_it_was(box: Sandbox) -> None:
+    """Made anew after each judging, it judges each once; then the run has nothing to do."""
+    box.trials()
+    for name in ("repeats", "final"):
+        while work(getattr(box.stages(), name)(), most=1):
+            pass
+        records = box.run.judged(name)
+        assert len({(r.key, r.seed) for r in records}) == len(records)
+    assert box.stages().to_do() == 0
+
+
+def test_the_final_stage_has_candidates_that_differ_beside_what_they_are_to_beat(box: Sandbox) -> None:
+    box.trials()
+    work(box.stages().repeats())
+    work(box.stages().final())
+    records = box.run.judged("final")
+    names = {r.name.rpartition(", seed ")[0] for r in records}
+    keys = {r.key for r in records}
+    assert len(records) == FINAL_SEEDS * len(names) == FINAL_SEEDS * len(keys)
+    assert "vanilla" in names
+    assert any(name.startswith(("SPConv", "CompConv")) for name in names)
+    assert sum(name.isdigit() or name.startswith("unseen") for name in names) >= 2
+    within = [r for r in records if r.name.startswith(("0", "unseen"))]
+    assert all(r.costs["flops"] <= 39e6 for r in within)
+
+
+def test_finalists_stay_until_there_are_more_trials(box: Sandbox) -> None:
+    box.trials()
+    work(box.stages().repeats())
+    work(box.stages().final(), most=2)
+    before = box.run.finalists
+    work(box.stages().final(), most=2)
+    assert box.run.finalists == before
+    (box.run.state / "finalists.json").write_text("torn")
+    work(box.stages().final())
+    assert box.run.finalists == before  # chosen again, from the same records
+
+
+@pytest.mark.parametrize(("options", "stage"), [({"repeats": 0}, "repeats"), ({"final": 0}, "final")])
+def test_a_stage_can_be_left_out(
+    space: Space, table: CostTable, tmp_path: Path, options: dict[str, int], stage: str
+) -> None:
+    box = Sandbox(space, table, tmp_path, **options)
+    box.trials()
+    assert getattr(box.stages(), stage)().to_do == 0
+
+
+def test_without_any_finished_trial_there_is_nothing_behind_them(box: Sandbox) -> None:
+    assert box.stages().to_do() == 0
+
+
+def test_the_parent_is_trained_once_and_its_weights_are_written_first(
+    space: Space, table: CostTable, tmp_path: Path
+) -> None:
+    box = Sandbox(space, table, tmp_path, judge="inherited")
+    with pytest.raises(BadInput, match="the vanilla network that candidates inherit from could not be trained"):
+        box.stages().require_parent()
+    stage = box.stages().parent()
+    assert stage.waiting[0].architecture == space.uniform(VANILLA)
+    assert work(stage) == 1
+    assert box.run.parent_file.read_bytes() == b"weights"
+    assert '"weights"' not in box.run.stage_file("parent").read_text()
+    assert box.stages().parent().to_do == 0
+    box.stages().require_parent()
+
+
+def test_a_judge_that_starts_afresh_has_no_parent(space: Space, table: CostTable, tmp_path: Path) -> None:
+    box = Sandbox(space, table, tmp_path, judge="scratch")
+    assert box.stages().parent().to_do == 0
+    box.stages().require_parent()
+
+
+def test_a_full_disk_keeps_a_judging_open(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.trials()
+    stage = box.stages().repeats()
+    candidate = stage.suggest()
+    monkeypatch.setattr("nas.run.journal.append", _full)
+    assert stage.update(candidate.name, finished(candidate)) is None
+    assert stage.disk_error is not None
+    assert stage.suggest() is None
+    assert candidate.name in stage.open
+
+
+def _full(*arguments: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_uniform_settings_are_within_the_budget_and_use_most_of_it(box: Sandbox) -> None:
+    budget = box.run.question.budget
+    found = uniform_settings(box.space, box.table, budget)
+    costs = [box.table.total(a)["flops"] for a in found.values()]
+    assert 1 <= len(found) <= MOST
+    assert all(cost <= budget[0].limit for cost in costs)
+    assert costs == sorted(costs, reverse=True)
+    assert len({a.key for a in found.values()}) == len(found)
+
+
+def test_what_was_judged_has_each_architecture_and_seed_once(box: Sandbox) -> None:
+    box.trials()
+    work(box.stages().repeats())
+    records = judged(box.run)
+    assert len({(r.key, r.seed) for r in records}) == len(records)
+    assert {r.seed for r in records} == {0, 1}
