@@ -50,7 +50,8 @@ def first(output: Path, name: str, trials: int, seed: int) -> list[str]:
     space = output / "chaos.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     question = ["--space", str(space), "--sampler", "random", "--trials", str(trials), "--epochs", "2"]
-    return [*question, "--no-references", "--seed", str(seed), "--output", str(output), "--name", name]
+    plain = ["--no-references", "--judge", "scratch", "--repeats", "0", "--final", "0"]  # trials alone
+    return [*question, *plain, "--seed", str(seed), "--output", str(output), "--name", name]
 
 
 def whole_lines(run: Path) -> list[bytes]:

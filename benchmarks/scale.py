@@ -104,6 +104,8 @@ class Searched:
                 "output": output,
                 "name": name,
                 "references": False,
+                "repeats": 0,
+                "final": 0,
                 "device": "cpu",
             }
         )

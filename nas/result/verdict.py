@@ -43,8 +43,13 @@ class Standing:
         return self.name.isdigit() or self.name.startswith("unseen ")
 
     @property
-    def is_own_uniform(self) -> bool:
+    def is_uniform(self) -> bool:
         return not self.is_candidate and self.name != "vanilla"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether it is a paper's own setting; it may be the space's best uniform one as well."""
+        return self.is_uniform and not self.name.startswith("uniform ")
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Verdict:
         found = self.found
         if found is None:
             return ""
-        others = [s for s in self.standings if s.is_own_uniform]
+        others = [s for s in self.standings if s.is_uniform]
         said = [self._compared(found, other) for other in others]
         seeds = min(len(s.trainings) for s in self.standings)
         count = f"{seeds} seed{'' if seeds == 1 else 's'} each"
@@ -99,7 +104,7 @@ class Verdict:
 
     def _compared(self, found: Standing, other: Standing) -> str:
         difference, error = self.difference(found, other)
-        kind = "the best uniform setting" if self._kept(other) else "the papers' setting nearest in FLOPs"
+        kind = "the papers' setting nearest in FLOPs" if other.is_papers else "the best uniform setting"
         of = f"{kind} ({other.name}, {other.flops / 1e9:.3f} GFLOPs)"
         figures = f"{100 * difference:+.1f} ± {100 * error:.1f} points"
         if not self.freedom:

@@ -101,6 +101,12 @@ def test_one_seed_has_no_error() -> None:
     assert "±" not in made.sentence()
 
 
+def test_a_papers_setting_within_the_budget_is_called_so() -> None:
+    made = verdict([0.91, 0.90, 0.92], [0.89, 0.90, 0.88], budget="4GFLOPs")
+    assert made.sentence().count("the best uniform setting") == 1
+    assert "the papers' setting nearest in FLOPs (SPConv α=1/4 g=2" in made.sentence()
+
+
 def test_nothing_finished_is_no_verdict() -> None:
     assert verdict_of([], []) is None
     assert verdict_of([replace(record("0001, seed 0", "f", 0, None))], []) is None

@@ -1,10 +1,17 @@
-"""What is judged beside the trials follows from the run's files, however often a process dies; without Ray."""
+"""What is judged beside the trials follows from the run's files, however often a process dies."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from nas.candidates import Candidate, Candidates
 from nas.cost.table import CostTable, build_table
@@ -17,6 +24,8 @@ from nas.uniform import MOST, uniform_settings
 from search_spaces import VANILLA, Space, load_space
 from search_spaces.checks import BadInput
 from trainers.report import Report, Status
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +199,56 @@ def test_what_was_judged_has_each_architecture_and_seed_once(box: Sandbox) -> No
     records = judged(box.run)
     assert len({(r.key, r.seed) for r in records}) == len(records)
     assert {r.seed for r in records} == {0, 1}
+
+
+SPACE = {
+    "description": "Three convolutions of a small network: short trials.",
+    "backbone": {"name": "resnet20", "classes": 10, "resolution": 24, "width": 0.5},
+    "exclude": ["conv1", "layer1.*", "layer2.*", "layer3.0.conv1", "layer3.0.conv2"],
+    "choices": [{"operator": "vanilla"}, {"operator": "spconv", "alpha": ["1/4", "1/2"], "groups": [1, 2]}],
+}
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_in_every_stage_is_gone_on_with(tmp_path: Path) -> None:
+    """SIGKILL of the driver as soon as each stage has a record; nothing is lost, nothing judged twice."""
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SPACE))
+    run = tmp_path / "run"
+    asked_for = ["--space", str(tmp_path / "small.yaml"), "--trials", "4", "--epochs", "1", "--no-references"]
+    begin = [*asked_for, "--repeats", "2", "--final", "1", "--output", str(tmp_path), "--name", "run"]
+    seen: dict[str, list[str]] = {}
+    for name in ("parent", "trials", "repeats", "final"):
+        going = ["--resume", str(run)] if run.exists() else begin
+        kill_when_it_is_there(run / f"{name}.jsonl", going, tmp_path / "log.txt")
+        seen[name] = lines(run / f"{name}.jsonl")
+    done = subprocess.run(
+        [sys.executable, "launch.py", "--resume", str(run)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Final stage" in done.stdout
+    for name, count in {"parent": 1, "trials": 4, "repeats": 2, "final": FINAL_SEEDS}.items():
+        after = lines(run / f"{name}.jsonl")
+        assert after[: len(seen[name])] == seen[name]
+        assert len(after) == count
+    assert not list((run / "state").glob("checkpoints-*/*"))
+    best = yaml.safe_load((run / "best.yaml").read_text())
+    assert best["metrics"]["final"]["seeds"] == [0, 1, 2]
+    assert best["metrics"]["accuracy_noise"]["degrees_of_freedom"] == 2
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def kill_when_it_is_there(path: Path, arguments: list[str], log: Path) -> None:
+    """The process and all that it started, by its own group."""
+    with log.open("a") as file:
+        command = [sys.executable, "launch.py", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not lines(path) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert lines(path), log.read_text()[-2000:]
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
