@@ -137,6 +137,8 @@ OF_BACKBONE = {  # SPConv's recipe, CompConv's recipe: each paper trains the net
     "vgg16_two_fc": ("spconv_cifar10", "compconv_cifar10"),
 }
 
+UNMIRRORED = ("mnist",)  # a mirrored digit is none
+
 
 def full_recipe(backbone: str, resolution: int, operators: Collection[str], dataset: str | None) -> FullRecipe:
     """How an architecture is trained in full: by the paper that trained its backbone with its operators.
@@ -148,7 +150,8 @@ def full_recipe(backbone: str, resolution: int, operators: Collection[str], data
     """
     of_compconv = "compconv" in operators and not set(operators) - {"compconv", "vanilla"}
     recipe = FULL_RECIPES[OF_BACKBONE[backbone][of_compconv]]
-    sized = tuple(_at(resolution, step) for step in recipe.augmentation)
+    kept = (step for step in recipe.augmentation if dataset not in UNMIRRORED or step != "horizontal_flip")
+    sized = tuple(_at(resolution, step) for step in kept)
     return replace(recipe, dataset=dataset or recipe.dataset, augmentation=sized)
 
 

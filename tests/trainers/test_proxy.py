@@ -107,6 +107,7 @@ def test_full_recipes_are_the_papers() -> None:
     assert (of_imagenet.epochs, of_imagenet.dataset) == (90, "imagefolder")
     assert full_recipe("resnet50", 224, ["compconv", "vanilla"], None).epochs == 100
     assert full_recipe("resnet20", 32, ["spconv", "ghost"], None).weight_decay == 1e-4  # of that network, in SPConv
+    assert "horizontal_flip" not in full_recipe("resnet20", 28, ["spconv"], "mnist").augmentation
 
 
 def test_a_recipe_belongs_to_the_backbone_and_the_data_not_to_the_size() -> None:
