@@ -16,6 +16,7 @@ from trainers.data import DATASETS
 from trainers.data.base import ImageData
 from trainers.loop import is_fast
 from trainers.proxy import ProxyTraining
+from trainers.recipe import Recipe
 
 from .budget import Budget, within
 from .cost.apart import measure_apart
@@ -26,7 +27,8 @@ from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, Question
 
 MEASURED_BATCHES = 8
 LONGEST_S = {True: 45.0, False: 90.0}  # one trial, where the chip is fast with bfloat16 or not
-SEARCH_S = {True: 240.0, False: 450.0}  # all trials, before repeats and the final stage
+SLOWER, SCORING = 1.5, 1 / 3  # a candidate's training and an image's scoring, against the vanilla network's training
+SEARCH_S = {True: 160.0, False: 300.0}  # all trials, before repeats and the final stage
 LEAST_TRIALS, MOST_TRIALS = 12, 400
 CLOSE = 2e-3  # means and deviations of one data set, computed on two machines
 
@@ -149,12 +151,19 @@ def measured(question: Question, space: Space, data: ImageData, doing: Callable[
         return question
     doing("measuring how fast this machine trains")
     seconds = seconds_per_image(question, space, data)
-    slow = seconds * question.recipe.images / LONGEST_S[is_fast(torch.device("cpu"))]
+    fast = is_fast(torch.device("cpu"))
+    slow = trial_s(seconds, question.recipe, data) / LONGEST_S[fast]
     images = max(question.recipe.batch, int(question.recipe.images_per_epoch / max(1.0, slow)))
     recipe = replace(question.recipe, images_per_epoch=images)
     at_once = max(1.0, (os.cpu_count() or 1) / question.cpus_per_trial)
-    count = SEARCH_S[is_fast(torch.device("cpu"))] * at_once / (seconds * recipe.images)
+    count = SEARCH_S[fast] * at_once / trial_s(seconds, recipe, data)
     return replace(question, recipe=recipe, trials=round(min(max(count, LEAST_TRIALS), MOST_TRIALS)))
+
+
+def trial_s(seconds_per_image: float, recipe: Recipe, data: ImageData) -> float:
+    """About how long a candidate's trial takes, where training the vanilla network takes so long an image."""
+    scored = len(data.validation) * (1 + (recipe.epochs - 1) / 8) + len(data.test)
+    return seconds_per_image * (SLOWER * recipe.images + SCORING * scored)
 
 
 def seconds_per_image(question: Question, space: Space, data: ImageData) -> float:

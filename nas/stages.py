@@ -75,8 +75,8 @@ class Stages:
         )
 
     def to_do(self) -> int:
-        """Judgings of stages behind the trials that are still to end, as far as that is known before the trials end."""
-        return self.repeats().to_do + self.final().to_do
+        """Judgings of the next stage behind the trials that are still to end; who is final depends on the repeats."""
+        return self.repeats().to_do or self.final().to_do
 
     def _stage(self, name: str, planned: Sequence[Candidate], kept: Callable[[Report], None] | None = None) -> Stage:
         return Stage(self.run.stage_file(name), planned, self.table, kept)
@@ -103,7 +103,7 @@ class Stages:
         known = {a.key for a in to_beat.values()}
         best = diverse_best(pool.model, self.feasible, count + len(to_beat), generator)
         others = [a for a in map(self.space.architecture, best) if a.key not in known][:count]
-        named = {pool.names.get(a.key, f"unseen {i}"): a for i, a in enumerate(others, start=1)}
+        named = {pool.names.get(a.key, f"unseen {a.key[:6]}"): a for a in others}
         return {**to_beat, **named}
 
     def _to_beat(self, pool: Pooled) -> dict[str, Architecture]:

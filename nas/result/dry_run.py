@@ -14,7 +14,7 @@ from trainers.recipe import LONG, PARENT, scaled
 
 from ..budget import within
 from ..metrics import METRICS
-from ..preparation import Prepared, reachable, seconds_per_image
+from ..preparation import Prepared, reachable, seconds_per_image, trial_s
 from ..stages import FINAL_SEEDS, planned_repeats
 from ..uniform import compared_with
 from .tables import print_lines, print_table
@@ -58,17 +58,18 @@ def _plan(ready: Prepared) -> Iterator[str]:
     again += beside if again else 0
     final = (question.final + min(beside, BESIDE)) * FINAL_SEEDS if question.final else 0
     parent = question.judge in WANT_PARENT and question.weights is None
-    long, first = (scaled(usual, recipe, question.judge).images for usual in (LONG, PARENT))
-    images = (question.trials + beside + again) * recipe.images + final * long + parent * first
-    seconds = seconds_per_image(question, ready.space, ready.data)
+    longer, dense = (scaled(usual, recipe, question.judge) for usual in (LONG, PARENT))
+    each = seconds_per_image(question, ready.space, ready.data)
+    trial, last, parents = (trial_s(each, r, ready.data) for r in (recipe, longer, dense))
+    seconds = (question.trials + beside + again) * trial + final * last + parent * parents
     yield (
         f"the run: {question.trials + beside} trials ({question.trials} candidates) of {recipe.images:,} training "
-        f"images each, {again} once more for the noise; final stage: {final} trainings of {long:,} images"
-        + (f"; first the vanilla network that they inherit from: {first:,} images" if parent else "")
+        f"images each, {again} once more for the noise; final stage: {final} trainings of {longer.images:,} images"
+        + (f"; first the vanilla network that they inherit from: {dense.images:,} images" if parent else "")
     )
     yield (
-        f"the vanilla network's trial takes about {seconds * recipe.images:.2g} s on this machine's {question.device}, "
-        f"the whole run {seconds * images / 60:.2g} min of one process, divided by the trials that run at once"
+        f"a trial takes about {trial:.2g} s on this machine's {question.device}, the whole run {seconds / 60:.2g} min "
+        f"of one process, divided by the trials that run at once"
     )
 
 
