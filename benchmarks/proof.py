@@ -15,6 +15,7 @@ import judging
 from proxy_signal import sorted_by_name
 
 from nas.record import Record
+from nas.result.measured import Measured
 from nas.result.verdict import Verdict, verdict_of
 from nas.run import Run
 from trainers.report import Status
@@ -47,7 +48,7 @@ def main() -> None:
         if report.status is Status.FINISHED:
             told = {"accuracy": report.accuracy, "test_accuracy": report.test_accuracy, "seed": job.seed}
             records.append(replace(known[job.name], **told))
-    verdict = verdict_of(records, question.budget)
+    verdict = verdict_of(records, question.budget, Measured({}, {}))
     assert verdict is not None
     judging.write(
         asked.output,

@@ -3,7 +3,7 @@
 import errno
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from trainers import checkpoint
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
 from trainers.recipe import LONG, PARENT, Recipe, scaled
-from trainers.whole_file import write_whole
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
@@ -95,9 +94,7 @@ def begin(question: Question, watch: Watch) -> Outcome:
             "provenance": provenance(device_for_costs(ready.question)),
         }
         state = {"space": ready.space.document, "costs": table_to_document(ready.table)}
-        run = stack.enter_context(Run.create(ready.question, about, state))
-        if ready.weights is not None:
-            write_whole(run.parent_file, ready.weights)
+        run = stack.enter_context(Run.create(ready.question, about, state, ready.weights))
         candidates = Candidates(run, ready.space, ready.table, ready.feasible)
         stages = Stages(run, ready.space, ready.table, ready.feasible, candidates)
         return Search(run, ready, stages, cluster, watch).run_it()
@@ -225,17 +222,24 @@ class Search:
         question = self.ready.question
         own = Leg("trials", question.judge, question.recipe)
         steps: list[tuple[Leg, Callable[[], Queue]]] = [
-            (Leg("parent", "scratch", scaled(PARENT, question.recipe, question.judge), keeps=True), self.stages.parent),
+            (Leg("parent", "scratch", self._scaled(PARENT), keeps=True), self.stages.parent),
             (own, lambda: self.candidates),
             (replace(own, name="repeats"), self.stages.repeats),
-            (Leg("final", "scratch", scaled(LONG, question.recipe, question.judge)), self.stages.final),
+            (Leg("final", "scratch", self._scaled(LONG)), self.stages.final),
         ]
         for leg, queue_of in steps:
-            queue = queue_of()
-            if queue.to_do and not self._whole(leg, queue):
+            queue = self._or_export(queue_of)
+            if queue.to_do and not self._or_export(partial(self._whole, leg, queue)):
                 break  # Ctrl-C
+            self.ending.export()
         outcome = self.ending.outcome(self.watch)
         return replace(outcome, in_training=self.spent_s / self.running_s if self.running_s else None)
+
+    def _scaled(self, recipe: Recipe) -> Recipe:
+        """As this run's trials are scaled, and no longer than the data set, as theirs."""
+        question = self.ready.question
+        longer = scaled(recipe, question.recipe, question.judge)
+        return replace(longer, images_per_epoch=min(longer.images_per_epoch, len(self.ready.data.train)))
 
     def _whole(self, leg: "Leg", queue: Queue) -> bool:
         """Whether a stage was done to its end."""
@@ -246,19 +250,23 @@ class Search:
         if leg.name != "trials":
             self.watch.said(f"{SAID[leg.name]}: {queue.to_do} to train")
         self.watch.planned(queue.to_do)
-        try:
-            run_trials(self._work(leg, queue), conductor)
-            conductor.settle()
-        except BaseException:  # whatever it was, a second Ctrl-C included: what is finished is exported
-            self.ending.export()
-            raise
+        run_trials(self._work(leg, queue), conductor)
+        conductor.settle()
         self.spent_s, self.running_s = self.spent_s + conductor.spent_s, self.running_s + conductor.running_s
         if queue.disk_error is not None:
             raise queue.disk_error
         if conductor.hopeless is not None:
-            self.ending.export()
             raise BadInput(f"the search stopped: {conductor.hopeless}; mend that, then --resume {self.run.folder}")
         return not queue.to_do
+
+    def _or_export(self, do: Callable[[], Any]) -> Any:
+        """Whatever ends it, a second Ctrl-C included: what is finished is exported."""
+        try:
+            return do()
+        except BaseException:
+            with suppress(OSError):  # on a full disk there is no room for it
+                self.ending.export()
+            raise
 
     def _records(self, stage: str) -> Sequence[Record]:
         if stage == "trials":

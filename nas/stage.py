@@ -16,6 +16,7 @@ class Stage:
 
     Args:
         kept: called with a finished candidate's report before its record is written.
+        again: whether what stands in the ledger is judged once more.
 
     Attributes:
         disk_error: why nothing more can be written, if so; nothing is suggested then.
@@ -27,9 +28,10 @@ class Stage:
         planned: Sequence[Candidate],
         table: CostTable,
         kept: Callable[[Report], None] | None = None,
+        again: bool = False,
     ) -> None:
         self.ledger, self.table, self.kept = Ledger.open(file), table, kept
-        judged = {(r.key, r.seed) for r in self.ledger.records}
+        judged = set() if again else {(r.key, r.seed) for r in self.ledger.records}
         self.waiting = [c for c in planned if (c.key, c.seed) not in judged]
         self.open: dict[str, Candidate] = {}
         self.disk_error: OSError | None = None

@@ -1,7 +1,7 @@
 """What a run judges beside its trials: the parent before them, repeats and the final stage behind them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from .feasible import Feasible
 from .finalists import diverse_best
 from .pooled import Pooled, pooled
 from .record import Record
+from .result.measured import Measured
+from .result.verdict import Verdict, verdict_of
 from .run import Run
 from .stage import Stage
 
@@ -35,10 +37,12 @@ class Stages:
     candidates: Candidates
 
     def parent(self) -> Stage:
-        """The vanilla network, where candidates start from its weights and nobody gave them."""
-        wanted = self.run.question.judge in WANT_PARENT and not self.run.parent_file.exists()
-        vanilla = Candidate("parent", self.space.uniform(VANILLA), self.run.question.seed)
-        return self._stage("parent", [vanilla] if wanted else [], self._keep)
+        """The vanilla network, where candidates start from its weights and nobody gave them; again where it failed."""
+        question = self.run.question
+        wanted = question.judge in WANT_PARENT and question.weights is None and not self.run.parent_file.exists()
+        vanilla = Candidate("parent", self.space.uniform(VANILLA), question.seed)
+        planned = [vanilla] if wanted else []
+        return Stage(self.run.stage_file("parent"), planned, self.table, self._keep, again=True)
 
     def _keep(self, report: Report) -> None:
         if report.weights is not None:
@@ -47,9 +51,14 @@ class Stages:
     def require_parent(self) -> None:
         """BadInput where candidates can't start from it."""
         if self.run.question.judge in WANT_PARENT and not self.run.parent_file.exists():
+            if self.run.question.weights is not None:
+                raise BadInput(f"{self.run.parent_file} is missing: copy it with the run's folder")
             reasons = [r.reason for r in self.run.judged("parent") if r.reason]
             said = f": {reasons[-1]}" if reasons else ""
-            raise BadInput(f"the vanilla network that candidates inherit from could not be trained{said}")
+            raise BadInput(
+                f"the vanilla network that candidates inherit from could not be trained{said}; "
+                f"--resume {self.run.folder} tries it again"
+            )
 
     def repeats(self) -> Stage:
         """Some candidates, the first ones, and all references, once more under another seed."""
@@ -64,34 +73,50 @@ class Stages:
 
     def final(self) -> Stage:
         """The finalists and what they are to beat, each under the same seeds."""
-        seeds = range(self.run.question.seed, self.run.question.seed + FINAL_SEEDS)
-        return self._stage(
-            "final",
-            [
-                Candidate(f"{name}, seed {seed}", architecture, seed)
-                for seed in seeds
-                for name, architecture in self._finalists().items()
-            ],
-        )
+        if self._wants_finalists() and self._finalists() is None:
+            entries = {name: a.to_dict() for name, a in self._chosen().items()}
+            self.run.write_finalists({"asked": self._asked(), "chosen": entries})
+        return self._final(self._finalists() or {})
 
     def to_do(self) -> int:
-        """Judgings of the next stage behind the trials that are still to end; who is final depends on the repeats."""
-        return self.repeats().to_do or self.final().to_do
+        """Judgings of the next stage behind the trials that are still to end; who is final depends on the repeats.
 
-    def _stage(self, name: str, planned: Sequence[Candidate], kept: Callable[[Report], None] | None = None) -> Stage:
-        return Stage(self.run.stage_file(name), planned, self.table, kept)
+        Nothing is chosen or written here: where the finalists are not known, it is one at least.
+        """
+        if self._wants_finalists() and self._finalists() is None:
+            return self.repeats().to_do + 1
+        return self.repeats().to_do + self._final(self._finalists() or {}).to_do
 
-    def _finalists(self) -> Mapping[str, Architecture]:
-        """Name → architecture. Chosen once for so many trials, and written down; none where nothing finished."""
-        question, trials = self.run.question, self.candidates.ledger.records
-        if not question.final or not any(r.finished for r in trials):
-            return {}
-        asked = [question.final, len(trials)]
+    def verdict(self, measured: Measured) -> Verdict | None:
+        """Of the final stage as it was asked for last, once it is complete."""
+        finalists = self._finalists()
+        if not finalists or self._final(finalists).to_do:
+            return None
+        keys = {a.key for a in finalists.values()}
+        records = [r for r in self.run.judged("final") if r.key in keys]
+        return verdict_of(records, self.run.question.budget, measured)
+
+    def _final(self, finalists: Mapping[str, Architecture]) -> Stage:
+        seeds = range(self.run.question.seed, self.run.question.seed + FINAL_SEEDS)
+        return self._stage(
+            "final", [Candidate(f"{name}, seed {s}", a, s) for s in seeds for name, a in finalists.items()]
+        )
+
+    def _stage(self, name: str, planned: Sequence[Candidate]) -> Stage:
+        return Stage(self.run.stage_file(name), planned, self.table)
+
+    def _wants_finalists(self) -> bool:
+        return bool(self.run.question.final) and any(r.finished for r in self.candidates.ledger.records)
+
+    def _asked(self) -> list[int]:
+        """What decides who is final; when it changes they are chosen again."""
+        return [self.run.question.final, len(self.candidates.ledger.records)]
+
+    def _finalists(self) -> Mapping[str, Architecture] | None:
+        """Name → architecture, as they were chosen and written down; ``None`` before."""
         found = self.run.finalists
-        if found is None or found.get("asked") != asked:
-            entries = {name: a.to_dict() for name, a in self._chosen().items()}
-            found = {"asked": asked, "chosen": entries}
-            self.run.write_finalists(found)
+        if found is None or found["asked"] != self._asked():
+            return None
         return {name: Architecture.from_dict(entry) for name, entry in found["chosen"].items()}
 
     def _chosen(self) -> dict[str, Architecture]:
@@ -100,8 +125,8 @@ class Stages:
             return {}
         generator = np.random.default_rng([self.run.question.seed, len(pool.rows)])
         to_beat = self._to_beat(pool)
-        known = {a.key for a in to_beat.values()}
-        best = diverse_best(pool.model, self.feasible, count + len(to_beat), generator)
+        known = {r.key for r in self.candidates.references.records}  # uniform settings: the best of them is there
+        best = diverse_best(pool.model, self.feasible, count + len(known), generator)
         others = [a for a in map(self.space.architecture, best) if a.key not in known][:count]
         named = {pool.names.get(a.key, f"unseen {a.key[:6]}"): a for a in others}
         return {**to_beat, **named}
@@ -115,7 +140,11 @@ class Stages:
         aim = min(limits, default=min((r.costs["flops"] for r in finished), default=0.0))
         beside = [r for r in finished if r.name == "vanilla"]
         beside += sorted(papers, key=lambda r: abs(r.costs["flops"] - aim))[:1]
-        beside += sorted(uniform, key=lambda r: -pool.mean(r))[:1]
+        beside = [replace(r, name=f"papers' {r.name}") if r.name != "vanilla" else r for r in beside]
+        beside += [
+            replace(r, name=f"best {r.name}" if r.name.startswith("uniform ") else f"best uniform {r.name}")
+            for r in sorted(uniform, key=lambda r: -pool.mean(r))[:1]
+        ]
         return {r.name: r.built_architecture() for r in {r.key: r for r in beside}.values()}
 
 

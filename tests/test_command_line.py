@@ -108,7 +108,15 @@ def test_list_spaces_and_dry_run_train_nothing(tmp_path: Path, capsys: pytest.Ca
     assert "spconv_layerwise" in capsys.readouterr().out
     assert main([*SMALL, "--budget", "20MFLOPs", "--dry-run", "--output", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    for part in ("layer1.0.conv1", "reachable FLOPs", "reachable Params", "the nearest choice", "20 candidates"):
+    parts = ("layer1.0.conv1", "reachable FLOPs", "reachable Params", "the nearest choice", " candidates)", "final stage")
+    for part in parts:
+        "layer1.0.conv1",
+        "reachable FLOPs",
+        "reachable Params",
+        "the nearest choice",
+        " candidates)",
+        "final stage",
+    ):
         assert part in out
     assert "Run results" not in out
     assert str(tmp_path) not in out  # no run is made, so none is named
@@ -189,6 +197,10 @@ def test_a_whole_run(cache: Path) -> None:
         *budgets,
         "--trials",
         "4",
+        "--repeats",
+        "0",
+        "--final",
+        "0",
         "--output",
         str(cache),
         "--name",
@@ -213,7 +225,7 @@ def test_a_whole_run(cache: Path) -> None:
     assert set(document) == {"space", "backbone", "layers", "metrics", "budget", "training", "provenance"}
     assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network"
     left = {p.name for p in (cache / "whole").iterdir()}
-    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
+    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl", "parent.jsonl"}
     assert (document["training"]["classes"], document["training"]["dataset"]) == (10, "cifar10")
     assert document["provenance"]["id"] == whole.id
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)

@@ -123,7 +123,7 @@ def _with_errors(record: Record, found: Found) -> dict[str, Any]:
     """What is known of an accuracy beyond one score: its noise, the model's view, the final stage's."""
     said: dict[str, Any] = {}
     pool, verdict = found.pool, found.verdict
-    if pool is not None and pool.noise is not None:
+    if pool is not None and pool.noise is not None and record.accuracy is not None:
         said["accuracy_noise"] = {"std": pool.noise.std, "degrees_of_freedom": pool.noise.freedom}
     if pool is not None and record.key in pool.predicted:
         mean, std = pool.predicted[record.key]
@@ -160,13 +160,8 @@ def best_of(run: Run, candidates: Sequence[Record], found: Found) -> Record | No
 
 
 def _of_final(standing: Standing) -> Record:
-    """Of a network that no trial judged: its means over the final stage's seeds."""
-    return replace(
-        standing.trainings[0],
-        name=standing.name,
-        accuracy=standing.accuracy,
-        test_accuracy=standing.test_accuracy,
-    )
+    """Of a network that no trial judged: it has no score that compares with theirs, but for the final stage's."""
+    return replace(standing.trainings[0], name=standing.name, accuracy=None, test_accuracy=None)
 
 
 def to_be_measured(run: Run, candidates: Sequence[Record], beside: Sequence[Record], noise: float) -> list[Record]:

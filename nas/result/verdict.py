@@ -8,6 +8,7 @@ from statistics import fmean
 
 from ..budget import Budget, broken
 from ..record import Record
+from .measured import Measured
 
 CLEAR = 2.0  # standard errors from zero, below which a difference was not measured
 
@@ -48,13 +49,15 @@ class Standing:
 
     @property
     def is_papers(self) -> bool:
-        """Whether it is a paper's own setting; it may be the space's best uniform one as well."""
-        return self.is_uniform and not self.name.startswith("uniform ")
+        """Whether it stands there as the papers' setting; where that is the space's best uniform one too, as that."""
+        return self.name.startswith("papers' ")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """All that the final stage trained, the most accurate first; ``budgets`` are the run's.
+
+    What a whole network measured is what must keep a budget, where it was measured.
 
     Args:
         std: the standard deviation between the seeds of one network, pooled over all, with ``freedom`` degrees of
@@ -63,6 +66,7 @@ class Verdict:
 
     standings: tuple[Standing, ...]
     budgets: tuple[Budget, ...]
+    measured: Measured
     std: float
     freedom: int
 
@@ -88,7 +92,7 @@ class Verdict:
         return next((s for s in self.standings if s.is_candidate and self._kept(s)), None)
 
     def _kept(self, standing: Standing) -> bool:
-        return not broken(self.budgets, standing.trainings[0].costs)
+        return not broken(self.budgets, self.measured.costs(standing.trainings[0]))
 
     def sentence(self) -> str:
         """The result, in one sentence; empty where nothing was trained to its end."""
@@ -104,8 +108,7 @@ class Verdict:
 
     def _compared(self, found: Standing, other: Standing) -> str:
         difference, error = self.difference(found, other)
-        kind = "the papers' setting nearest in FLOPs" if other.is_papers else "the best uniform setting"
-        of = f"{kind} ({other.name}, {other.flops / 1e9:.3f} GFLOPs)"
+        of = f"{other.name} ({other.flops / 1e9:.3f} GFLOPs)"
         figures = f"{100 * difference:+.1f} ± {100 * error:.1f} points"
         if not self.freedom:
             return f"{100 * difference:+.1f} points over {of}, with an error that one seed does not tell"
@@ -114,7 +117,7 @@ class Verdict:
         return f"{figures} over {of}"
 
 
-def verdict_of(records: Iterable[Record], budgets: Sequence[Budget]) -> Verdict | None:
+def verdict_of(records: Iterable[Record], budgets: Sequence[Budget], measured: Measured) -> Verdict | None:
     """Of the final stage's records; ``None`` where none is finished."""
     by_key: dict[str, dict[int, Record]] = defaultdict(dict)
     for record in records:
@@ -126,7 +129,7 @@ def verdict_of(records: Iterable[Record], budgets: Sequence[Budget]) -> Verdict 
     freedom = sum(len(s.trainings) - 1 for s in standings)
     squares = sum(((r.accuracy or 0.0) - s.accuracy) ** 2 for s in standings for r in s.trainings)
     std = (squares / freedom) ** 0.5 if freedom else 0.0
-    return Verdict(tuple(sorted(standings, key=lambda s: -s.accuracy)), tuple(budgets), std, freedom)
+    return Verdict(tuple(sorted(standings, key=lambda s: -s.accuracy)), tuple(budgets), measured, std, freedom)
 
 
 def _plain(name: str) -> str:

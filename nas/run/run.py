@@ -46,12 +46,15 @@ class Run:
 
     @classmethod
     @contextmanager
-    def create(cls, question: Question, about: Mapping[str, Any], state: State) -> Iterator["Run"]:
+    def create(
+        cls, question: Question, about: Mapping[str, Any], state: State, parent: bytes | None = None
+    ) -> Iterator["Run"]:
         """Make a run's folder and hold its lock.
 
         Args:
             about: what ``search.yaml`` says beyond the question: backbone, data, provenance.
             state: ``space`` and ``costs``, as documents, which a resumed run takes over as they are.
+            parent: the weights that candidates inherit, where the user gave them.
 
         Raises:
             BadInput: it exists, can't be written, or ``--storage`` holds another of its name.
@@ -67,6 +70,8 @@ class Run:
             _drop_partials(folder)
             write_yaml(folder / "state" / "space.yaml", state["space"])
             write_json(folder / "state" / "costs.json", state["costs"])
+            if parent is not None:
+                write_whole(folder / "state" / "parent.pt", parent)
             write_yaml(folder / "search.yaml", document)  # last of all: a folder with it is a run
             if question.storage is not None:  # so that no other run of this name begins there meanwhile
                 write_whole(f"{question.storage}/{folder.name}/search.yaml", (folder / "search.yaml").read_bytes())
@@ -169,7 +174,7 @@ class Run:
             found: dict[str, Any] = read_json(path)
         except (OSError, ValueError):
             return None  # they are chosen again
-        return found
+        return found if isinstance(found, dict) and {"asked", "chosen"} <= set(found) else None
 
     def write_finalists(self, chosen: Mapping[str, Any]) -> None:
         write_json(self.state / "finalists.json", chosen)
