@@ -17,8 +17,6 @@ from .feasible import Feasible
 from .finalists import diverse_best
 from .pooled import Pooled, pooled
 from .record import Record
-from .result.measured import Measured
-from .result.verdict import Verdict, verdict_of
 from .run import Run
 from .stage import Stage
 
@@ -87,14 +85,13 @@ class Stages:
             return self.repeats().to_do + 1
         return self.repeats().to_do + self._final(self._finalists() or {}).to_do
 
-    def verdict(self, measured: Measured) -> Verdict | None:
-        """Of the final stage as it was asked for last, once it is complete."""
+    def finals(self) -> list[Record]:
+        """What the final stage as it was asked for last has found; nothing until it is complete."""
         finalists = self._finalists()
         if not finalists or self._final(finalists).to_do:
-            return None
+            return []
         keys = {a.key for a in finalists.values()}
-        records = [r for r in self.run.judged("final") if r.key in keys]
-        return verdict_of(records, self.run.question.budget, measured)
+        return [r for r in self.run.judged("final") if r.key in keys]
 
     def _final(self, finalists: Mapping[str, Architecture]) -> Stage:
         seeds = range(self.run.question.seed, self.run.question.seed + FINAL_SEEDS)

@@ -11,4 +11,5 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  tests run side by side:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)  # a training sets it, for the whole process: hypothesis wants to know of none
     torch.manual_seed(0)

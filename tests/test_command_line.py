@@ -108,15 +108,15 @@ def test_list_spaces_and_dry_run_train_nothing(tmp_path: Path, capsys: pytest.Ca
     assert "spconv_layerwise" in capsys.readouterr().out
     assert main([*SMALL, "--budget", "20MFLOPs", "--dry-run", "--output", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    parts = ("layer1.0.conv1", "reachable FLOPs", "reachable Params", "the nearest choice", " candidates)", "final stage")
-    for part in parts:
+    parts = (
         "layer1.0.conv1",
         "reachable FLOPs",
         "reachable Params",
         "the nearest choice",
-        " candidates)",
+        "candidates)",
         "final stage",
-    ):
+    )
+    for part in parts:
         assert part in out
     assert "Run results" not in out
     assert str(tmp_path) not in out  # no run is made, so none is named

@@ -20,7 +20,7 @@ from .export import Exporter, best_of, measure_whole, to_be_measured
 from .found import Found, noise_in
 from .front import pareto_front
 from .measured import Measured
-from .verdict import Verdict
+from .verdict import Verdict, verdict_of
 
 _draw = Late("nas.result.picture", "draw")  # matplotlib is not wanted before there is something to draw
 
@@ -73,7 +73,7 @@ class Ending:
     def _found(self, measured: Measured) -> Found:
         """What all records together say."""
         pool = pooled_of(self.run, self.exporter.space, self.stages.table)
-        return Found(measured, pool, self.stages.verdict(measured))
+        return Found(measured, pool, verdict_of(self.stages.finals(), self.run.question.budget, measured))
 
     def outcome(self, watch: Watch) -> Outcome:
         """Export what is new; a run that has ended and was exported before is only read."""

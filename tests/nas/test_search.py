@@ -119,6 +119,7 @@ def test_one_seed_one_answer_and_nothing_is_left_of_tune(answer: Answering) -> N
     # no checkpoint is left, and no half-written file
     assert {p.name for p in run.state.iterdir()} == {
         "costs.json",
+        "parent.pt",
         "lock",
         "measured.json",
         "proposals.jsonl",
