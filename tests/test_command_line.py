@@ -16,7 +16,8 @@ from nas.run import Run
 from search_spaces import build, load_architecture
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references"]
+ALONE = ["--judge", "scratch", "--repeats", "0", "--final", "0"]  # the trials; other stages have their own tests
+SMALL = [*ALONE, "--space", "mixed_resnet20", "--epochs", "1", "--no-references"]
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -197,10 +198,6 @@ def test_a_whole_run(cache: Path) -> None:
         *budgets,
         "--trials",
         "4",
-        "--repeats",
-        "0",
-        "--final",
-        "0",
         "--output",
         str(cache),
         "--name",
@@ -225,7 +222,7 @@ def test_a_whole_run(cache: Path) -> None:
     assert set(document) == {"space", "backbone", "layers", "metrics", "budget", "training", "provenance"}
     assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network"
     left = {p.name for p in (cache / "whole").iterdir()}
-    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl", "parent.jsonl"}
+    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
     assert (document["training"]["classes"], document["training"]["dataset"]) == (10, "cifar10")
     assert document["provenance"]["id"] == whole.id
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)

@@ -26,7 +26,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     space = tmp_path_factory.mktemp("space") / "small.yaml"
     choices = {"backbone": BACKBONE, "exclude": ["conv1", "layer1.*", "layer2.*"], "choices": CHOICES}
     space.write_text(yaml.safe_dump(choices))
-    return ["--space", str(space), "--no-references", "--sampler", "random"]
+    return [
+        "--space",
+        str(space),
+        "--no-references",
+        "--judge",
+        "scratch",
+        "--repeats",
+        "0",
+        "--final",
+        "0",
+        "--sampler",
+        "random",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ from ..clusters import free_port
 from ..disks import small_disk
 
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ["--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sampler", "random"]
+ALONE = ["--judge", "scratch", "--repeats", "0", "--final", "0"]  # the trials; other stages have their own tests
+SMALL = [*ALONE, "--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sampler", "random"]
 
 NO_MEMORY = """
 import resource, sys, torch

@@ -30,6 +30,8 @@ SPACE = {
     "choices": [{"operator": "vanilla"}, {"operator": "spconv", "alpha": ["1/4", "1/2", 1], "groups": [1, 2]}],
 }
 
+ALONE = {"repeats": 0, "final": 0}  # the judge by name is asked for trials alone
+
 
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -45,7 +47,7 @@ def test_a_search_with_a_new_metric_judge_and_stopping_rule(lists: Path, tmp_pat
     space = tmp_path / "small.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     asked = {"trials": 12, "judge": "by_name", "stop": "half", "output": tmp_path, "name": "new", "references": False}
-    asked |= {"repeats": 0, "final": 0}
+    asked |= ALONE
     with pytest.raises(BadInput, match="meets the budget 1pJ: it reaches"):
         search(str(space), "1pJ", **asked)
     outcome = search(str(space), "21KpJ", **asked)
@@ -81,7 +83,7 @@ def test_a_run_that_has_tried_everything_has_ended(lists: Path, tmp_path: Path) 
     choices = [{"operator": "vanilla"}, {"operator": "spconv", "alpha": ["1/4", "1/2"], "groups": 2}]
     excluded = ["conv1", "layer[12].*", "layer3.[01].*"]
     space.write_text(yaml.safe_dump({**SPACE, "exclude": excluded, "choices": choices}))
-    outcome = search(str(space), trials=20, judge="by_name", output=tmp_path, name="all", references=False)
+    outcome = search(str(space), trials=20, judge="by_name", output=tmp_path, name="all", references=False, **ALONE)
     assert len(outcome.candidates) == 9
     assert (outcome.interrupted, outcome.exhausted) == (False, "every architecture within the budgets has been tried")
     files = [p for p in (tmp_path / "all").rglob("*") if p.is_file() and p.name != "lock"]
@@ -97,7 +99,7 @@ def test_what_was_measured_stays_when_an_extension_is_interrupted(lists: Path, t
     """The YAMLs keep whole networks' latencies, and the device that they are of."""
     space = tmp_path / "small.yaml"
     space.write_text(yaml.safe_dump(SPACE))
-    search(str(space), trials=3, judge="by_name", output=tmp_path, name="cut", references=False)
+    search(str(space), trials=3, judge="by_name", output=tmp_path, name="cut", references=False, **ALONE)
     before = yaml.safe_load((tmp_path / "cut" / "best.yaml").read_text())["metrics"]
     assert before["measured"]["latency_ms"]["method"] == "whole network"
 

@@ -87,6 +87,7 @@ class Answering:
             references=False,
             device="cpu",
             gpus_per_trial=0.0,
+            judge="scratch",
             repeats=0,
             final=0,
         )
@@ -115,11 +116,10 @@ def test_one_seed_one_answer_and_nothing_is_left_of_tune(answer: Answering) -> N
     assert 0 < outcome.in_training <= 1
     run = outcome.run
     left = {p.name for p in run.folder.iterdir()}
-    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl", "parent.jsonl"}
+    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
     # no checkpoint is left, and no half-written file
     assert {p.name for p in run.state.iterdir()} == {
         "costs.json",
-        "parent.pt",
         "lock",
         "measured.json",
         "proposals.jsonl",
