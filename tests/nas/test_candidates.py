@@ -5,30 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from nas.candidates import Candidate, Candidates
-from nas.cost.table import CostTable, build_table
+from nas.cost.table import CostTable
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.run import Run, journal
 from nas.samplers import SAMPLERS
 from nas.stopping import STOPPING
-from search_spaces import Space, load_space
+from search_spaces import Space
 from search_spaces.checks import BadInput
 from trainers.report import Report, Status
-
-
-@pytest.fixture(scope="module")
-def space() -> Space:
-    """Six slots of ResNet-20: a billion architectures."""
-    whole = load_space("mixed_resnet20")
-    return Space("six", whole.backbone, whole.variables[:6])
-
-
-@pytest.fixture(scope="module")
-def table(space: Space) -> CostTable:
-    return build_table(space, torch.device("cpu"))
 
 
 class Sandbox:

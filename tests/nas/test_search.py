@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 import ray
-import torch
 from ray.tune.experiment import Trial
 
 from nas.budget import parse_budget
 from nas.candidates import Candidates
-from nas.cost.table import CostTable, build_table, table_to_document
+from nas.cost.table import CostTable, table_to_document
 from nas.preparation import Prepared, feasible_set
 from nas.question import Question
 from nas.result.ending import Outcome
@@ -54,11 +53,6 @@ def space() -> Space:
     """Three slots of ResNet-20: enough to search, quick to measure."""
     whole = load_space("mixed_resnet20")
     return Space("three", whole.backbone, whole.variables[:3])
-
-
-@pytest.fixture(scope="module")
-def table(space: Space) -> CostTable:
-    return build_table(space, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -10,34 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from nas.candidates import Candidate, Candidates
-from nas.cost.table import CostTable, build_table
+from nas.cost.table import CostTable
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.run import Run
 from nas.stage import Stage
 from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats
 from nas.uniform import MOST, uniform_settings
-from search_spaces import VANILLA, Space, load_space
+from search_spaces import VANILLA, Space
 from search_spaces.checks import BadInput
 from trainers.report import Report, Status
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture(scope="module")
-def space() -> Space:
-    """Six slots of ResNet-20: a billion architectures."""
-    whole = load_space("mixed_resnet20")
-    return Space("six", whole.backbone, whole.variables[:6])
-
-
-@pytest.fixture(scope="module")
-def table(space: Space) -> CostTable:
-    return build_table(space, torch.device("cpu"))
 
 
 class Sandbox:
