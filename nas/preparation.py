@@ -15,7 +15,7 @@ from trainers.data import DATASETS
 from trainers.data.base import ImageData
 from trainers.loop import is_fast
 from trainers.proxy import ProxyTraining
-from trainers.recipe import Recipe
+from trainers.recipe import Recipe, scaled
 
 from .budget import Budget, within
 from .cost.apart import measure_apart
@@ -42,6 +42,11 @@ class Prepared:
     table: CostTable
     feasible: Feasible
     weights: bytes | None = None
+
+    def scaled(self, recipe: Recipe) -> Recipe:
+        """Another stage's recipe, as this run's trials are scaled, and with epochs no longer than the data set."""
+        longer = scaled(recipe, self.question.recipe, self.question.judge)
+        return replace(longer, images_per_epoch=min(longer.images_per_epoch, len(self.data.train)))
 
 
 def prepare(question: Question, gpus: float | None, doing: Callable[[str], None]) -> Prepared:

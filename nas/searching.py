@@ -14,7 +14,7 @@ from search_spaces.space import parse_space
 from trainers import checkpoint
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
-from trainers.recipe import LONG, PARENT, Recipe, scaled
+from trainers.recipe import LONG, PARENT, Recipe
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
@@ -113,11 +113,12 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
             )
         feasible = feasible_set(space, table, run.question)
         candidates = _recalled(lambda: Candidates(run, space, table, feasible), watch)
-        if not candidates.to_do and not Stages(run, space, table, feasible, candidates).to_do():
+        stages = Stages(run, space, table, feasible, candidates)
+        if not candidates.to_do and not stages.to_do():
             watch.said("nothing is left to do in this run; --trials N adds candidates")
             if to_document(run.question) != to_document(Run.read(run.folder).question):
                 run.note({"changed": sorted(written)})
-            outcome = Ending(run, space, table.device, Stages(run, space, table, feasible, candidates)).outcome(watch)
+            outcome = Ending(run, space, table.device, stages).outcome(watch)
             _copy_all(_mirror(run), watch)
             return outcome
         cluster = _joined(run.question, stack)
@@ -129,7 +130,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         run = replace(run, question=question)
         move_checkpoints(run, watch)
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
-        stages = Stages(run, space, table, feasible, candidates)
+        stages = replace(stages, run=run)
         return Search(run, Prepared(question, space, data, table, feasible), stages, cluster, watch).run_it()
 
 
@@ -222,10 +223,10 @@ class Search:
         question = self.ready.question
         own = Leg("trials", question.judge, question.recipe)
         steps: list[tuple[Leg, Callable[[], Queue]]] = [
-            (Leg("parent", "scratch", self._scaled(PARENT), keeps=True), self.stages.parent),
+            (Leg("parent", "scratch", self.ready.scaled(PARENT), keeps=True), self.stages.parent),
             (own, lambda: self.candidates),
             (replace(own, name="repeats"), self.stages.repeats),
-            (Leg("final", "scratch", self._scaled(LONG)), self.stages.final),
+            (Leg("final", "scratch", self.ready.scaled(LONG)), self.stages.final),
         ]
         for leg, queue_of in steps:
             queue = self._or_export(queue_of)
@@ -234,12 +235,6 @@ class Search:
             self.ending.export()
         outcome = self.ending.outcome(self.watch)
         return replace(outcome, in_training=self.spent_s / self.running_s if self.running_s else None)
-
-    def _scaled(self, recipe: Recipe) -> Recipe:
-        """As this run's trials are scaled, and no longer than the data set, as theirs."""
-        question = self.ready.question
-        longer = scaled(recipe, question.recipe, question.judge)
-        return replace(longer, images_per_epoch=min(longer.images_per_epoch, len(self.ready.data.train)))
 
     def _whole(self, leg: "Leg", queue: Queue) -> bool:
         """Whether a stage was done to its end."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from search_spaces import VANILLA
 from search_spaces.space import backbone_slots
 from trainers.judges import WANT_PARENT
-from trainers.recipe import LONG, PARENT, scaled
+from trainers.recipe import LONG, PARENT
 
 from ..budget import within
 from ..metrics import METRICS
@@ -58,7 +58,7 @@ def _plan(ready: Prepared) -> Iterator[str]:
     again += beside if again else 0
     final = (question.final + min(beside, BESIDE)) * FINAL_SEEDS if question.final else 0
     parent = question.judge in WANT_PARENT and question.weights is None
-    longer, dense = (scaled(usual, recipe, question.judge) for usual in (LONG, PARENT))
+    longer, dense = map(ready.scaled, (LONG, PARENT))
     each = seconds_per_image(question, ready.space, ready.data)
     trial, last, parents = (trial_s(each, r, ready.data) for r in (recipe, longer, dense))
     seconds = (question.trials + beside + again) * trial + final * last + parent * parents

@@ -146,13 +146,9 @@ def best_of(run: Run, candidates: Sequence[Record], found: Found) -> Record | No
     Where a whole network's measurement breaks a budget that the sum of its layers keeps, it can't be the best.
     """
     kept = [r for r in candidates if r.finished and not broken(run.question.budget, found.measured.costs(r))]
-    if found.verdict is not None:
-        judged = {r.key: r for r in kept}
-        for standing in found.verdict.standings:
-            record = judged.get(standing.key) or _of_final(standing)
-            within = not broken(run.question.budget, found.measured.costs(record))
-            if within and standing.name != "vanilla":
-                return record
+    winner = None if found.verdict is None else found.verdict.best
+    if winner is not None:
+        return next((r for r in kept if r.key == winner.key), None) or _of_final(winner)
     pool = found.pool
     believed = pool is not None and len(pool.rows) >= FEW
     score = pool.mean if pool is not None and believed else (lambda r: r.accuracy or 0.0)

@@ -83,8 +83,8 @@ class Verdict:
 
     @property
     def best(self) -> Standing | None:
-        """The most accurate within the budgets, a uniform setting as well as a candidate."""
-        return next((s for s in self.standings if s.name != "vanilla" and self._kept(s)), None)
+        """The most accurate within the budgets: a candidate, a uniform setting, vanilla where a budget allows it."""
+        return next((s for s in self.standings if self._kept(s)), None)
 
     @property
     def found(self) -> Standing | None:

@@ -94,6 +94,10 @@ def test_what_is_over_the_budget_wins_nothing() -> None:
     assert made.standings[0].name == "vanilla"
 
 
+def test_vanilla_is_the_best_where_a_budget_allows_it() -> None:
+    assert verdict([0.91, 0.90, 0.92], [0.89, 0.90, 0.88], budget="5GFLOPs").best.name == "vanilla"
+
+
 def test_one_seed_has_no_error() -> None:
     records = [record("0001, seed 0", "f", 0, 0.9), record("best uniform ghost, seed 0", "u", 0, 0.8)]
     made = verdict_of(records, [], Measured({}, {}))
