@@ -69,6 +69,19 @@ def conductor(queue: Queue) -> Conductor:
     return made
 
 
+ONE = "cpu, 1 thread(s)"
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "device", "said"),
+    [(5.0, ONE, True), (29.0, ONE, False), (5.0, "NVIDIA H100", False), (None, ONE, False)],
+)
+def test_starved_trials_are_said(conductor: Conductor, cpu_s: float | None, device: str, said: bool) -> None:
+    """Far less of the processor's time than of the clock's; a GPU's training takes little of a CPU anyway."""
+    conductor.heard("a", replace(running(), train_s=30.0, cpu_s=cpu_s, device=device))
+    assert any("starved" in line for line in conductor.watch.said_lines) == said
+
+
 def test_time_in_training_is_what_this_process_saw(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the pause before a resume, which trials' own times would count; and no clock that someone may set back."""
     now = 1000.0

@@ -99,6 +99,19 @@ def test_a_checkpoint_that_can_not_be_written_is_said_and_training_goes_on(judge
     assert all("/proc/nothing/a.pt" in r.unwritten for r in reports)
 
 
+def test_who_inherits_starts_from_the_parent(setting: Setting) -> None:
+    """A vanilla candidate is the parent itself; every other has all of its layers but those that are replaced."""
+    vanilla = {**TARGET, "layers": {}}
+    model = JUDGES["inherited"](setting).begin(vanilla, None, 7).training.model
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in setting.parent.items())
+    other = JUDGES["inherited"](setting).begin(TARGET, None, 7).training.model
+    assert torch.equal(other.conv1.weight, setting.parent["conv1.weight"])
+    assert JUDGES["inherited"](setting).begin(TARGET, None, 7).step().initial_accuracy is not None
+    afresh = JUDGES["scratch"](replace(setting, parent=None)).begin(TARGET, None, 7)
+    assert not torch.equal(afresh.training.model.conv1.weight, setting.parent["conv1.weight"])
+    assert afresh.step().initial_accuracy is None
+
+
 def test_a_batch_that_needed_parts_is_marked(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """No memory in the first step: it goes on in two parts, and says so to the end."""
     judging = JUDGES["scratch"](setting).begin(TARGET, None, 0)

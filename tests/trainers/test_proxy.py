@@ -33,6 +33,23 @@ def weights(t: ProxyTraining) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in t.model.parameters()])
 
 
+def test_the_last_weights_are_averaged_and_the_average_is_scored(data: ImageData) -> None:
+    """Over the share of the steps that the recipe says; without one the last weights are scored."""
+    recipe = Recipe(epochs=2, images_per_epoch=320, averaged=0.3)  # 20 steps
+    averaging, plain = training(data, recipe), training(data, replace(recipe, averaged=0.0))
+    averaging.run_epoch()
+    assert averaging.trained is averaging.model
+    averaging.run_epoch()
+    assert int(averaging.averaged.n_averaged) == 6
+    assert averaging.trained is not averaging.model
+    for _ in range(2):
+        plain.run_epoch()
+    assert plain.trained is plain.model
+    assert torch.equal(weights(plain), weights(averaging))  # averaging changes what is scored, not how it learns
+    last, mean = weights(averaging), torch.cat([p.detach().flatten() for p in averaging.trained.parameters()])
+    assert not torch.equal(last, mean)
+
+
 @pytest.mark.slow
 def test_a_network_learns(data: ImageData) -> None:
     """ResNet-20 of half width in 25 seconds: far above the 10% of guessing, on images it was never trained on."""
