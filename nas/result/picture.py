@@ -44,7 +44,7 @@ def draw(
     if noise:
         _draw_noise(axes, [*finished, *trained], noise)
     axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="uniform settings")
-    for r in trained:
+    for r in (r for r in trained if not r.name.startswith("uniform ")):  # the space's own lie upon each other
         x, y = r.costs["flops"] / 1e9, 100 * (r.accuracy or 0)
         axes.annotate(r.name or "", (x, y), xytext=(4, 5), textcoords="offset points", fontsize=8)
     for budget in budgets:
