@@ -125,7 +125,8 @@ def verdict_of(records: Iterable[Record], budgets: Sequence[Budget], measured: M
             by_key[record.key][record.seed] = record
     if not by_key:
         return None
-    standings = [Standing(_plain(next(iter(r.values())).name), tuple(r.values())) for r in by_key.values()]
+    in_order = [tuple(by_seed[seed] for seed in sorted(by_seed)) for by_seed in by_key.values()]  # not as they ended
+    standings = [Standing(_plain(trainings[0].name), trainings) for trainings in in_order]
     freedom = sum(len(s.trainings) - 1 for s in standings)
     squares = sum(((r.accuracy or 0.0) - s.accuracy) ** 2 for s in standings for r in s.trainings)
     std = (squares / freedom) ** 0.5 if freedom else 0.0

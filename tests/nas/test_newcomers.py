@@ -114,7 +114,8 @@ def test_what_was_measured_stays_when_an_extension_is_interrupted(lists: Path, t
     records = Run.read(tmp_path / "cut").candidates
     after = yaml.safe_load((tmp_path / "cut" / "best.yaml").read_text())["metrics"]
     if after["accuracy"] == before["accuracy"]:
-        assert after == before
+        apart = ("accuracy_by_model",)  # it has seen more since
+        assert {k: v for k, v in after.items() if k not in apart} == {k: v for k, v in before.items() if k not in apart}
     measured = {key: v["latency_ms"][0] for key, v in Run.read(tmp_path / "cut").measured["networks"].items()}
     for path in (tmp_path / "cut" / "front").iterdir():
         metrics, key = yaml.safe_load(path.read_text())["metrics"], path.stem.partition("-")[2]

@@ -98,6 +98,12 @@ def test_vanilla_is_the_best_where_a_budget_allows_it() -> None:
     assert verdict([0.91, 0.90, 0.92], [0.89, 0.90, 0.88], budget="5GFLOPs").best.name == "vanilla"
 
 
+def test_trainings_stand_in_the_order_of_their_seeds() -> None:
+    """However they ended: a figure and a document must not depend on it."""
+    records = [record(f"0007, seed {s}", "f", s, 0.9 + s / 100) for s in (1, 2, 0)]
+    assert [r.seed for r in verdict_of(records, [], Measured({}, {})).standings[0].trainings] == [0, 1, 2]
+
+
 def test_one_seed_has_no_error() -> None:
     records = [record("0001, seed 0", "f", 0, 0.9), record("best uniform ghost, seed 0", "u", 0, 0.8)]
     made = verdict_of(records, [], Measured({}, {}))
