@@ -28,7 +28,7 @@ from trainers.recipe import PARENT, RECIPES, Recipe
 from trainers.report import Report
 
 WIDTH, RESOLUTION = 0.25, 24
-TRUTH = Recipe(epochs=40, optimizer="sgd", peak_lr=0.1, weight_decay=5e-4, averaged=0.0)  # ten default trials
+TRUTH = Recipe(epochs=40, batch=64, optimizer="sgd", peak_lr=0.1, weight_decay=5e-4, averaged=0.0)  # ten default trials
 OF_RECIPE = {"truth": "scratch"}  # by another recipe
 
 

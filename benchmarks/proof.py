@@ -3,7 +3,8 @@
     python launch.py --space spconv_layerwise --budget 2.68GFLOPs --trials 60 --name proof
     python benchmarks/proof.py results/proof --output benchmarks/results/proof-spconv.json
 
-All that the search's final stage had, trained ten times as long as a trial, with SGD, under seeds that it had not seen.
+The network that the search's final stage named, the best uniform setting and the papers', trained ten times as long as a
+trial, with SGD, under seeds that the search had not seen.
 """
 
 import argparse
@@ -32,14 +33,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     run = Run.read(asked.run)
-    known = {r.name.rpartition(", seed ")[0]: r for r in run.judged("final") if r.finished}
+    question = run.question
+    said = verdict_of(run.judged("final"), question.budget, Measured({}, {}))
+    if said is None or said.found is None:
+        parser.error(f"{asked.run} has no final stage with a candidate within its budget: run the search to its end")
+    known = {s.name: s.trainings[0] for s in (said.found, *(s for s in said.standings if s.is_uniform))}
     recipe = replace(judging.TRUTH, epochs=asked.epochs)
     jobs = [
         judging.Job(name, r.architecture, "truth", recipe, FIRST_SEED + i)
         for i in range(asked.seeds)
         for name, r in known.items()
     ]
-    question = run.question
     root = None if question.data_root is None else str(question.data_root)
     trainings, records = [], []
     for job, report in judging.run(jobs, asked.processes, question.dataset, root, None):
