@@ -3,7 +3,7 @@
     python launch.py --space spconv_layerwise --budget 2.68GFLOPs --trials 60 --name proof
     python benchmarks/proof.py results/proof --output benchmarks/results/proof-spconv.json
 
-The network that the search's final stage named, the best uniform setting and the papers', trained ten times as long as a
+The network that the final stage named, the best uniform setting and the papers', trained ten times as long as a
 trial, with SGD, under seeds that the search had not seen.
 """
 
