@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=judging.TRUTH.epochs)
+    parser.add_argument("--alone", action="store_true", help="the network that was named and no other")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
@@ -37,7 +38,8 @@ def main() -> None:
     said = verdict_of(run.judged("final"), question.budget, Measured({}, {}))
     if said is None or said.found is None:
         parser.error(f"{asked.run} has no final stage with a candidate within its budget: run the search to its end")
-    known = {s.name: s.trainings[0] for s in (said.found, *(s for s in said.standings if s.is_uniform))}
+    beside = [s for s in said.standings if s.is_uniform and not asked.alone]
+    known = {s.name: s.trainings[0] for s in (said.found, *beside)}
     recipe = replace(judging.TRUTH, epochs=asked.epochs)
     jobs = [
         judging.Job(name, r.architecture, "truth", recipe, FIRST_SEED + i)
