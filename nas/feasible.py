@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 BINS = 4096
+FINE = 8192  # steps of cost in which the best is looked for
+PENALTIES, HALVINGS = (-10.0, 12.0), 10  # on a cost, as powers of two of a typical effect for each slack of the limit
 BATCH = 64
 PILOT = 512
 TOLERANCE = 1e-6
@@ -126,14 +128,52 @@ class Feasible:
                     return found
         return self._from_few(rng, taken)
 
-    def heaviest(self, weights: Weights) -> Indices | None:
-        """The architecture within all budgets whose product of ``weights`` is largest; ``None`` if there is none."""
+    def heaviest(self, weights: Weights, beside: Limit | None = None) -> Indices | None:
+        """The architecture within all budgets whose product of ``weights`` is largest; ``None`` if there is none.
+
+        Under one budget a dynamic programme finds it, exactly but for the rounding of costs (a few times ``1 / FINE``
+        of the slack); under several an integer programme does.
+
+        Args:
+            beside: a further limit; on another cost than the budget's it is kept by a penalty (Lagrange), so that what
+                is found is nearly the best.
+        """
+        worth = [np.log(np.maximum(w, 1e-300)) for w in weights]
+        limits = _tightest([*self.limits, *([beside] if beside else [])])
+        if not limits:
+            return tuple(int(w.argmax()) for w in worth)
+        if len(limits) == 1:
+            return best_within(limits[0], worth)
+        if beside is None:
+            return self._by_integer_programme(worth)
+        return self._penalised(worth, beside)
+
+    def _penalised(self, worth: Weights, beside: Limit) -> Indices | None:
+        """Under the least penalty on ``beside``'s costs, of a series that is ever finer, that keeps its limit."""
+        excess = beside.excess()
+        size = sum(float(np.ptp(w)) for w in worth) / len(worth) or 1.0
+
+        def best(logarithm: float) -> Indices | None:
+            penalty = size * 2.0**logarithm
+            return self.heaviest([np.exp(w - w.max() - penalty * e) for w, e in zip(worth, excess, strict=True)])
+
+        found, low, high = None, *PENALTIES
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            tried = best(middle)
+            if tried is not None and beside.sums(np.array([tried]))[0] <= beside.limit:
+                found, high = tried, middle
+            else:
+                low = middle
+        return found
+
+    def _by_integer_programme(self, worth: Weights) -> Indices | None:
         starts = np.cumsum([0, *self.sizes])
         total = int(starts[-1])
         one_each = np.zeros((len(self.sizes), total))
         for i, (a, b) in enumerate(itertools.pairwise(starts)):
             one_each[i, a:b] = 1
-        loss = -np.log(np.maximum(np.concatenate(list(weights)), 1e-300))
+        loss = -np.concatenate(list(worth))
         for tolerance in (0, TOLERANCE):  # the solver's own tolerance may let a limit be broken by a hair
             constraints = [LinearConstraint(one_each, 1, 1)]
             for limit in self.limits:
@@ -237,6 +277,89 @@ class Feasible:
                     yield from extend((*prefix, option), total)
 
         return extend((), (0.0,) * len(self.limits))
+
+
+def _tightest(limits: Sequence[Limit]) -> list[Limit]:
+    """One limit for each cost."""
+    found: list[Limit] = []
+    for limit in sorted(limits, key=lambda m: m.limit):
+        if not any(all(map(np.array_equal, limit.costs, other.costs)) for other in found):
+            found.append(limit)
+    return found
+
+
+def best_within(limit: Limit, worth: Sequence[NDArray[np.float64]]) -> Indices | None:
+    """The option of each variable whose sum of ``worth`` is largest within ``limit``; ``None`` if there is none."""
+    ladder = Ladder.of(limit, worth)
+    for steps in range(len(ladder.values) - 1, -1, -1):  # few: rounding is up as often as down
+        found = ladder.best(steps)
+        if limit.sums(np.array([found]))[0] <= limit.limit:
+            return found
+        if steps < FINE - len(worth):  # nothing that costs so little can be above the limit
+            break
+    return None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The largest sum of worth for every rounded cost, and how it is reached: a max-plus convolution over variables.
+
+    Args:
+        kept: of each variable the options that no cheaper one is worth as much as, the cheapest first.
+        steps: their costs above the cheapest, rounded; ``FINE`` is the slack of the limit.
+        values: from 0 to as much as rounding may make of the slack; ``chosen``: by variable and cost, an index into
+            ``kept``.
+    """
+
+    kept: list[NDArray[np.int64]]
+    steps: list[NDArray[np.int64]]
+    values: NDArray[np.float64]
+    chosen: list[NDArray[np.int16]]
+
+    @classmethod
+    def of(cls, limit: Limit, worth: Sequence[NDArray[np.float64]]) -> "Ladder":
+        most = FINE + len(worth) // 2 + 1
+        kept = [_undominated(c, w) for c, w in zip(limit.costs, worth, strict=True)]
+        steps = [
+            np.minimum(np.round(e[k] * FINE), most + 1).astype(np.int64)
+            for e, k in zip(limit.excess(), kept, strict=True)
+        ]
+        values, chosen = np.zeros(most + 1), []
+        for w, k, s in zip(worth, kept, steps, strict=True):
+            values, which = _better(values, w[k], s)
+            chosen.append(which)
+        return cls(kept, steps, values, chosen)
+
+    def best(self, cost: int) -> Indices:
+        """The best at a rounded cost of at most ``cost``."""
+        left, found = cost, []
+        for kept, steps, chosen in zip(reversed(self.kept), reversed(self.steps), reversed(self.chosen), strict=True):
+            which = int(chosen[left])
+            found.append(int(kept[which]))
+            left -= int(steps[which])
+        return tuple(reversed(found))
+
+
+def _undominated(costs: NDArray[np.float64], worth: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the options that are worth more than every option that costs as much or less, the cheapest first."""
+    order = np.lexsort((-worth, costs))
+    highest = np.maximum.accumulate(worth[order])
+    return order[np.append(True, highest[1:] > highest[:-1])]
+
+
+def _better(
+    values: NDArray[np.float64], worth: NDArray[np.float64], steps: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
+    """``values'[r] = max over options of values[r − step] + worth``, and the option; the first one's step is 0."""
+    best, which = values + worth[0], np.zeros(len(values), dtype=np.int16)
+    for i, (w, step) in enumerate(zip(worth.tolist(), steps.tolist(), strict=True)):
+        if step >= len(values):
+            break
+        reached = values[: len(values) - step] + w
+        better = reached > best[step:]
+        best[step:] = np.where(better, reached, best[step:])
+        which[step:][better] = i
+    return best, which
 
 
 def _add_variable(
