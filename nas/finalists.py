@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .feasible import Feasible, Indices, Weights
-from .model import Array, Model
+from .model import Model
+from .prior import Array
 
 LEAST_ROWS = 8  # with fewer the model's best guess at an architecture that was never judged is worth little
 APART = 0.25  # of the variables in which finalists are to differ

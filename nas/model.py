@@ -1,38 +1,25 @@
 """What every judged architecture says about each option: an additive model of accuracy, pooled over all noisy scores.
 
 truth(architecture) = level + Σ over variables of effect(variable, option); a score is the truth plus noise. The effects
-have a Gaussian prior (Bayesian linear regression with grouped prior variances; Rasmussen and Williams, 2006, ch. 2):
-
-- ``kind``: an operator with its settings means the same at every variable;
-- ``trend``: one slope, shared by all variables, for an operator and in the log of its numbers, and of its cost;
-- ``slope``: the same for each variable of its own;
-- ``smooth``: of a variable's own, alike at near settings (squared exponential over the log₂ of the numbers);
-- ``own``: of an option's own, alike to nothing.
-
-How much each of them varies (and the noise, where it was not measured) maximises the marginal likelihood, with a weak
-prior that holds it where there is little data. Scores are compressed to at most one per feature, so that many cost
-little more than few.
+have the Gaussian prior of ``prior.py`` (Bayesian linear regression with grouped prior variances; Rasmussen and
+Williams, 2006, ch. 2). How much each of its groups varies (and the noise, where it was not measured) maximises the
+marginal likelihood, with a weak prior that holds it where there is little data. Scores are compressed to at most one
+per option, so that many cost little more than few.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-if TYPE_CHECKING:
-    from search_spaces import Option, Space
+from .prior import GROUPS, Array, Prior
 
-Array = NDArray[np.float64]
-
-GROUPS = ("kind", "trend", "slope", "smooth", "own")
-REACH = 2.0  # octaves over which a smooth effect stays alike
-LEAST_NUMBER = 1 / 64  # a hyper-parameter of 0 has no logarithm
 LEVEL_VARIANCE = 10.0  # of the mean over all architectures, around the mean score, as a multiple of the scores'
 # The weak prior: the log of a variance, as a multiple of the scores', is normal with this centre and this deviation.
 SIGNAL_CENTRE, SIGNAL_DEVIATION = -2.5, 2.0
@@ -41,6 +28,23 @@ LOG_BOUNDS = (-9.0, 4.0)
 STARTS = ((0.0, 0.0), (-3.0, 1.5))  # added to the centres of (signal, noise)
 OPTIONS = {"maxiter": 60, "ftol": 1e-6}  # of the log likelihood: closer is no better
 FLOOR = 1e-6  # the least noise variance, for arithmetic's sake, as a multiple of the scores' variance
+ENOUGH = 256  # scores to which the groups' variances are fitted, where there are more
+JITTER = 1e-10
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much everything varies, as standard deviations in the unit of the scores.
+
+    Args:
+        groups: the truth of random architectures, by each of ``GROUPS``.
+        noise: one score, as measured or as estimated.
+        level: the mean over all architectures, around the mean score.
+    """
+
+    groups: tuple[float, ...]
+    noise: float
+    level: float
 
 
 @dataclass(frozen=True)
@@ -48,70 +52,77 @@ class Model:
     """The posterior of the effects. Made by ``fit``; scores, means and deviations are in the unit of the scores.
 
     Args:
-        sizes: the number of options of each variable.
         rows: the option indices that were fitted ``(N, variables)``; ``scores``: theirs ``(N,)``.
         mean: of the effects, all variables' options in a row, and of the level, last: ``(options + 1,)``.
-        covariance: theirs ``(options + 1, options + 1)``.
-        noise: the standard deviation of one score, as measured or as estimated.
-        deviations: how much the truth of random architectures varies by each of ``GROUPS``, as a standard deviation.
     """
 
-    sizes: tuple[int, ...]
+    prior: Prior
     rows: NDArray[np.int64]
     scores: Array
+    spread: Spread
     mean: Array
-    covariance: Array
-    noise: float
-    deviations: dict[str, float]
+    _posterior: "_Posterior" = field(repr=False)
 
     @classmethod
     def fit(
         cls,
-        space: "Space",
+        prior: Prior,
         rows: NDArray[np.int64],
         scores: Array,
         noise: float | None = None,
-        costs: Sequence[Array] | None = None,
+        like: "Model | None" = None,
     ) -> "Model":
         """Fit to what was judged; no record, or one, or the same architecture several times, are all right.
 
         Args:
             rows: option indices ``(N, variables)``; ``scores``: ``(N,)``, in any unit.
             noise: the standard deviation of one score, where it was measured; ``None``: estimate it.
-            costs: FLOPs of each variable's options, as ``CostTable.options`` gives them, for a slope in their log.
+            like: a model of the same prior, whose spread (``noise`` included) is taken over instead of being fitted.
         """
-        sizes = tuple(len(v.options) for v in space.variables)
-        rows = np.asarray(rows, dtype=np.int64).reshape(-1, len(sizes))
+        rows = np.asarray(rows, dtype=np.int64).reshape(-1, len(prior.sizes))
         scores = np.asarray(scores, dtype=np.float64).reshape(-1)
         if len(rows) != len(scores):
             raise ValueError(f"one score for each row, got {len(rows)} rows and {len(scores)} scores")
-        level, scale = _standard(scores, noise)
-        covariances = prior_covariances(space, costs)
-        known = None if noise is None else max((noise / scale) ** 2, FLOOR)
-        with threadpool_limits(1):  # beside trials that use all cores, two threads took 40 times as long as one
-            data = _compressed(one_hot(sizes, rows), (scores - level) / scale)
-            variances, noise_variance = _fitted(data, covariances, known)
-            mean, covariance = _posterior(data, _total(covariances, variances), noise_variance)
-        mean = mean * scale
+        with threadpool_limits(1):
+            spread = fitted_spread(prior, rows, scores, noise) if like is None else like.spread
+            total = _total(prior, spread) if like is None else like._posterior.total
+            level = float(scores.mean()) if len(scores) else 0.0
+            data = _compressed(prior.sizes, rows, scores - level)
+            posterior = _Posterior.of(prior, data, spread, total)
+            mean = posterior.effects(data.scores)
         mean[-1] += level
-        deviations = dict(zip(GROUPS, (scale * np.sqrt(variances)).tolist(), strict=True))
-        deviation = float(scale * noise_variance**0.5)
-        return cls(sizes, rows, scores, mean, covariance * scale**2, deviation, deviations)
+        return cls(prior, rows, scores, spread, mean, posterior)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of one score."""
+        return self.spread.noise
+
+    @cached_property
+    def covariance(self) -> Array:
+        """Of the effects and the level ``(options + 1, options + 1)``."""
+        with threadpool_limits(1):
+            return self._posterior.covariance()
 
     def predict(self, rows: NDArray[np.int64]) -> tuple[Array, Array]:
         """``(M, variables)`` → the mean and the standard deviation of the truth (not of a score), ``(M,)`` each."""
-        features = one_hot(self.sizes, rows)
+        features = one_hot(self.prior.sizes, rows)
         with threadpool_limits(1):
-            variance = np.einsum("nd,nd->n", features @ self.covariance, features)
+            variance = features.multiply(features @ self.covariance).sum(axis=1)
         return features @ self.mean, np.sqrt(np.maximum(variance, 0.0))
 
     def effects(self) -> list[Array]:
         """The posterior means: ``variables`` arrays of ``(options,)``. Only differences within one mean something."""
         return self._by_variable(self.mean)
 
-    def sample(self, generator: np.random.Generator) -> list[Array]:
-        """One draw from the posterior of the effects, as ``effects`` gives them (Thompson sampling)."""
-        return self._by_variable(self.mean + self._root @ generator.standard_normal(len(self.mean)))
+    def sample(self, generator: np.random.Generator, boldness: float = 1.0) -> list[Array]:
+        """One draw from the posterior of the effects, as ``effects`` gives them (Thompson sampling).
+
+        Args:
+            boldness: by how much of its distance from the mean it is drawn.
+        """
+        with threadpool_limits(1):
+            return self._by_variable(self.mean + boldness * self._posterior.deviation(generator))
 
     def leave_one_out(self) -> Array:
         """``(N,)``: what each row's truth would be predicted to be without any score of its architecture.
@@ -125,92 +136,8 @@ class Model:
         share = np.minimum(counts[which] * (deviation / self.noise) ** 2, 1 - 1e-9)
         return (fitted - share * own) / (1 - share)
 
-    @cached_property
-    def _root(self) -> Array:
-        """A square root of the covariance ``(options + 1, options + 1)``."""
-        with threadpool_limits(1):
-            values, vectors = np.linalg.eigh(self.covariance)
-        return vectors * np.sqrt(np.maximum(values, 0.0))
-
     def _by_variable(self, effects: Array) -> list[Array]:
-        return np.split(effects[:-1], np.cumsum(self.sizes)[:-1])
-
-
-def one_hot(sizes: Sequence[int], rows: NDArray[np.int64]) -> Array:
-    """Option indices ``(N, variables)`` → ``(N, options + 1)``: 1 at each chosen option, and at the level, last."""
-    starts = np.cumsum([0, *sizes])
-    rows = np.asarray(rows, dtype=np.int64).reshape(-1, len(sizes))
-    features = np.zeros((len(rows), int(starts[-1]) + 1))
-    features[:, -1] = 1
-    np.put_along_axis(features, rows + starts[:-1], 1.0, axis=1)
-    return features
-
-
-def prior_covariances(space: "Space", costs: Sequence[Array] | None) -> list[Array]:
-    """Of each of ``GROUPS`` the prior covariance of the effects, ``(options, options)``.
-
-    Each is scaled so that by it the truth of uniformly drawn architectures has a variance of 1 (or 0: it can't vary).
-    """
-    options = [o for v in space.variables for o in v.options]
-    variable = np.repeat(np.arange(len(space.variables)), [len(v.options) for v in space.variables])
-    kinds, numbers = zip(*map(_described, options), strict=True)
-    operator = _codes(kinds)
-    same_variable = variable[:, None] == variable[None]
-    same_operator = operator[:, None] == operator[None]
-    apart = _squared_distances(numbers)
-    features = _features(operator, numbers, costs)
-    linear = features @ features.T
-    found = (
-        same_operator & (apart == 0),
-        linear,
-        linear * same_variable,
-        np.exp(-apart / (2 * REACH**2)) * same_operator * same_variable,
-        np.eye(len(options)),
-    )
-    return [_scaled(np.asarray(c, dtype=np.float64), variable) for c in found]
-
-
-def _described(option: "Option") -> tuple[tuple[object, ...], dict[str, float]]:
-    """What an option is in kind (the operator, switches, words), and the log₂ of its numbers."""
-    choice = option.choices[0]
-    words = tuple((n, v) for n, v in choice.params if isinstance(v, (bool, str)))
-    numbers = {n: float(v) for n, v in choice.params if not isinstance(v, (bool, str))}
-    return (choice.operator, *words), {n: float(np.log2(max(v, LEAST_NUMBER))) for n, v in numbers.items()}
-
-
-def _codes(kinds: Sequence[object]) -> NDArray[np.int64]:
-    """Each kind as a number, in the order in which they come first."""
-    order = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
-    return np.array([order[kind] for kind in kinds])
-
-
-def _squared_distances(numbers: Sequence[dict[str, float]]) -> Array:
-    """Between all options, over all their numbers: octaves squared. A number that an option lacks is 0 there."""
-    names = sorted({name for entry in numbers for name in entry})
-    points = np.array([[entry.get(name, 0.0) for name in names] for entry in numbers]).reshape(len(numbers), len(names))
-    return ((points[:, None] - points[None]) ** 2).sum(axis=-1)
-
-
-def _features(operator: NDArray[np.int64], numbers: Sequence[dict[str, float]], costs: Sequence[Array] | None) -> Array:
-    """What effects are linear in ``(options, features)``: the operator, each of its numbers, the log of the cost."""
-    columns = []
-    for code in range(int(operator.max()) + 1):
-        among = operator == code
-        columns.append(among.astype(np.float64))
-        for name in sorted({n for entry, own in zip(numbers, among, strict=True) if own for n in entry}):
-            values = np.array([entry.get(name, 0.0) for entry in numbers])
-            columns.append(np.where(among, values - values[among].mean(), 0.0))
-    if costs is not None:
-        least = [np.finfo(np.float64).tiny + c.max() / 1024 for c in costs]
-        columns.append(np.concatenate([np.log2(np.maximum(c, m) / c.max()) for c, m in zip(costs, least, strict=True)]))
-    return np.stack(columns, axis=1)
-
-
-def _scaled(covariance: Array, variable: NDArray[np.int64]) -> Array:
-    """Divided by the variance over uniformly drawn architectures that it gives to the truth."""
-    blocks = [covariance[np.ix_(variable == v, variable == v)] for v in np.unique(variable)]
-    varies = sum(float(np.diag(b).mean() - b.mean()) for b in blocks)
-    return covariance / varies if varies > 1e-9 else np.zeros_like(covariance)
+        return np.split(effects[:-1], np.cumsum(self.prior.sizes)[:-1])
 
 
 @dataclass(frozen=True)
@@ -220,18 +147,108 @@ class _Data:
     ``spare``: how many more there were, which hold nothing but noise; ``residue``: the sum of their squares.
     """
 
-    features: Array
+    features: "Array | csr_array"
     scores: Array
     spare: int
     residue: float
 
 
-def _compressed(features: Array, scores: Array) -> _Data:
+@dataclass(frozen=True)
+class _Posterior:
+    """Of effects and level, given the scores of ``data`` (Rasmussen and Williams, eq. 2.25, 2.26).
+
+    Args:
+        total: prior covariance of the effects and the level ``(options + 1, options + 1)``; ``across``: of the scores
+            and those ``(n, options + 1)``; ``factor``: of the scores' own.
+    """
+
+    prior: Prior
+    data: _Data
+    spread: Spread
+    total: Array
+    across: Array
+    factor: tuple[Array, bool]
+
+    @classmethod
+    def of(cls, prior: Prior, data: _Data, spread: Spread, total: Array) -> "_Posterior":
+        across = data.features @ total
+        own = data.features @ across.T + spread.noise**2 * np.eye(len(data.scores))
+        factor = cho_factor(own, lower=True) if len(own) else (own, True)
+        return cls(prior, data, spread, total, across, factor)
+
+    def effects(self, scores: Array) -> Array:
+        """The mean, if ``scores`` had been found ``(n,)``."""
+        if not len(scores):
+            return np.zeros(self.across.shape[1])
+        return cho_solve(self.factor, scores) @ self.across
+
+    def covariance(self) -> Array:
+        if not len(self.data.scores):
+            return self.total
+        half = solve_triangular(self.factor[0], self.across, lower=True)
+        return self.total - half.T @ half
+
+    def deviation(self, generator: np.random.Generator) -> Array:
+        """A draw around the mean: one of the prior, less what scores drawn from it say of it (Matheron's rule)."""
+        drawn = np.append(
+            self.prior.draw(self.spread.groups, generator), self.spread.level * generator.standard_normal()
+        )
+        scores = self.data.features @ drawn + self.spread.noise * generator.standard_normal(len(self.data.scores))
+        return drawn - self.effects(scores)
+
+
+def one_hot(sizes: tuple[int, ...], rows: NDArray[np.int64]) -> csr_array:
+    """Option indices ``(N, variables)`` → ``(N, options + 1)``: 1 at each chosen option, and at the level, last."""
+    starts = np.cumsum([0, *sizes])
+    rows = np.asarray(rows, dtype=np.int64).reshape(-1, len(sizes))
+    chosen = np.concatenate([rows + starts[:-1], np.full((len(rows), 1), starts[-1])], axis=1)
+    ends = np.arange(len(rows) + 1) * chosen.shape[1]
+    return csr_array((np.ones(chosen.size), chosen.reshape(-1), ends), shape=(len(rows), int(starts[-1]) + 1))
+
+
+def fitted_spread(prior: Prior, rows: NDArray[np.int64], scores: Array, noise: float | None) -> Spread:
+    """The most probable one, given scores; where there are many, given ``ENOUGH`` of them."""
+    few = thinned(rows)
+    level, scale = _standard(scores[few], noise)
+    known = None if noise is None else max((noise / scale) ** 2, FLOOR)
+    with threadpool_limits(1):  # beside trials that use all cores, two threads took 40 times as long as one
+        data = _compressed(prior.sizes, rows[few], (scores[few] - level) / scale)
+        variances, noise_variance = _fitted(data, prior, known)
+    return Spread(
+        tuple((scale * np.sqrt(variances)).tolist()), float(scale * noise_variance**0.5), scale * LEVEL_VARIANCE**0.5
+    )
+
+
+def thinned(rows: NDArray[np.int64], most: int = ENOUGH) -> NDArray[np.int64]:
+    """Indices of ``most`` rows at random, in order; of more rows nearly the same ones, in whatever order they came."""
+    if len(rows) <= most:
+        return np.arange(len(rows))
+    keys = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
+    mixed = ((rows.astype(np.uint64) + np.uint64(1)) * keys).sum(axis=1, dtype=np.uint64)
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(32)
+    return np.sort(np.argsort(mixed, kind="stable")[:most])
+
+
+def _total(prior: Prior, spread: Spread) -> Array:
+    """The prior covariance of the effects and the level, last."""
+    options = sum(prior.sizes)
+    total = np.zeros((options + 1, options + 1))
+    for deviation, covariance in zip(spread.groups, prior.covariances, strict=True):
+        total[:-1, :-1] += deviation**2 * covariance
+    total[-1, -1] = spread.level**2
+    return total
+
+
+def _compressed(sizes: tuple[int, ...], rows: NDArray[np.int64], scores: Array) -> _Data:
+    features = one_hot(sizes, rows)
     if len(scores) <= features.shape[1]:
         return _Data(features, scores, 0, 0.0)
-    q, r = np.linalg.qr(features)
-    kept = q.T @ scores
-    return _Data(r, kept, len(scores) - len(kept), max(float(scores @ scores - kept @ kept), 0.0))
+    gram = (features.T @ features).toarray()
+    root = np.linalg.cholesky(gram + JITTER * len(scores) * np.eye(len(gram)))  # so that it exists
+    kept = solve_triangular(root, features.T @ scores, lower=True)
+    return _Data(root.T, kept, len(scores) - len(kept), max(float(scores @ scores - kept @ kept), 0.0))
 
 
 def _standard(scores: Array, noise: float | None) -> tuple[float, float]:
@@ -243,23 +260,13 @@ def _standard(scores: Array, noise: float | None) -> tuple[float, float]:
     return float(scores.mean()), varies or 0.1 * size or 1.0
 
 
-def _total(covariances: Sequence[Array], variances: Array) -> Array:
-    """The prior covariance of the effects and of the level, last: ``(options + 1, options + 1)``."""
-    options = len(covariances[0])
-    total = np.zeros((options + 1, options + 1))
-    for covariance, variance in zip(covariances, variances, strict=True):
-        total[:-1, :-1] += variance * covariance
-    total[-1, -1] = LEVEL_VARIANCE
-    return total
-
-
-def _fitted(data: _Data, covariances: Sequence[Array], known: float | None) -> tuple[Array, float]:
+def _fitted(data: _Data, prior: Prior, known: float | None) -> tuple[Array, float]:
     """The groups' variances ``(groups,)`` and the noise's (``known``, or fitted): the most probable of a few starts."""
-    groups = len(covariances)
+    groups = len(GROUPS)
     centre = np.array([SIGNAL_CENTRE] * groups + [NOISE_CENTRE] * (known is None))
     best = centre
     if len(data.scores):
-        loss = _loss(data, covariances, known)
+        loss = _loss(data, prior, known)
         shifts = [np.array([s] * groups + [n] * (known is None)) for s, n in STARTS]
         bounds = [LOG_BOUNDS] * len(centre)
         found = [
@@ -270,11 +277,13 @@ def _fitted(data: _Data, covariances: Sequence[Array], known: float | None) -> t
     return np.exp(best[:groups]), known if known is not None else float(np.exp(best[-1]))
 
 
-def _loss(data: _Data, covariances: Sequence[Array], known: float | None) -> Callable[[Array], tuple[float, Array]]:
+def _loss(data: _Data, prior: Prior, known: float | None) -> Callable[[Array], tuple[float, Array]]:
     """Minus the log of the posterior of the log variances, with its gradient (Rasmussen and Williams, eq. 5.8, 5.9)."""
     options = data.features[:, :-1]
-    parts = np.stack([options @ c @ options.T for c in covariances])
-    level = LEVEL_VARIANCE * np.outer(data.features[:, -1], data.features[:, -1])
+    halves = [options @ root for root in prior.roots]
+    parts = np.stack([half @ half.T for half in halves])
+    ones = data.features[:, -1:] @ np.ones(1)
+    level = LEVEL_VARIANCE * np.outer(ones, ones)
     groups, n = len(parts), len(data.scores)
     centre = np.array([SIGNAL_CENTRE] * groups + [NOISE_CENTRE] * (known is None))
     deviation = np.array([SIGNAL_DEVIATION] * groups + [NOISE_DEVIATION] * (known is None))
@@ -294,14 +303,3 @@ def _loss(data: _Data, covariances: Sequence[Array], known: float | None) -> Cal
         return -likelihood + 0.5 * float(off @ off), -gradient + off / deviation
 
     return loss
-
-
-def _posterior(data: _Data, prior: Array, noise: float) -> tuple[Array, Array]:
-    """The mean and the covariance of effects and level, given the scores (Rasmussen and Williams, eq. 2.25, 2.26)."""
-    if not len(data.scores):
-        return np.zeros(len(prior)), prior
-    across = data.features @ prior
-    factor = cho_factor(across @ data.features.T + noise * np.eye(len(data.scores)), lower=True)
-    solved = cho_solve(factor, across)
-    covariance = prior - across.T @ solved
-    return solved.T @ data.scores, (covariance + covariance.T) / 2

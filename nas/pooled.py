@@ -10,6 +10,7 @@ from search_spaces import VANILLA, Space
 
 from .model import Model
 from .noise import Noise, noise_of
+from .prior import Prior
 from .record import Record
 
 
@@ -45,7 +46,7 @@ def pooled(space: Space, records: Sequence[Record], flops: Sequence[NDArray[np.f
     rows = np.array([row for row, _ in inside], dtype=np.int64)
     noise = noise_of(records)
     scores = np.array([r.accuracy or 0.0 for _, r in inside])
-    model = Model.fit(space, rows, scores, noise.std if noise is not None and noise.std > 0 else None, flops)
+    model = Model.fit(Prior.of(space, flops), rows, scores, noise.std if noise is not None and noise.std > 0 else None)
     means, deviations = model.predict(rows)
     predicted = {r.key: (float(m), float(d)) for (_, r), m, d in zip(inside, means, deviations, strict=True)}
     return Pooled(model, rows, {r.key: r.name for _, r in inside}, noise, predicted)
