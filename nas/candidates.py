@@ -14,8 +14,9 @@ from .feasible import ALL_TRIED, ExhaustedError, Feasible
 from .record import Record
 from .run import Run, journal
 from .run.ledger import Ledger
-from .samplers import SAMPLERS, encoding
-from .samplers.memory import Entry, Memory
+from .samplers import LEARN_FROM_ALL, SAMPLERS, encoding
+from .samplers.memory import WINDOW, Entry, Memory
+from .samplers.problem import problem
 from .samplers.within_budget import WithinBudget
 from .stopping import STOPPING
 from .uniform import compared_with
@@ -55,9 +56,9 @@ class Candidates:
         self.run, self.space, self.table = run, space, table
         question = run.question
         self.seed = question.seed
-        make, planned = SAMPLERS[question.sampler], question.planned or question.trials
-        self.sampler = WithinBudget(lambda seed: make(seed, planned), space, feasible, question.seed)
-        self.memory = Memory(self.sampler)
+        searched = problem(space, table, feasible, question.planned or question.trials)
+        self.sampler = WithinBudget(SAMPLERS[question.sampler], searched, question.seed)
+        self.memory = Memory(self.sampler, None if question.sampler in LEARN_FROM_ALL else WINDOW)
         self.rule = STOPPING[question.stop](question.seed)
         self.ledger, self.references = Ledger.open(run.ledger_file), Ledger.open(run.references_file)
         self.ended: list[Record] = []

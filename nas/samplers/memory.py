@@ -26,11 +26,14 @@ class Memory:
 
     An ``Entry`` is a proposal as the run's journal has it: ``name``, ``params`` and Optuna's ``system_attrs`` (of
     NSGA-II its generation).
+
+    Args:
+        window: the trials that the sampler learns from, besides the front; ``None`` is all.
     """
 
-    def __init__(self, sampler: WithinBudget) -> None:
+    def __init__(self, sampler: WithinBudget, window: int | None = WINDOW) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.sampler = sampler
+        self.sampler, self.window = sampler, window
         self._study = optuna.create_study(directions=directions(), sampler=sampler)
         self._size = 0
         self._running: dict[str, int] = {}  # name → Optuna's number
@@ -73,14 +76,14 @@ class Memory:
 
     def _shrink(self) -> None:
         """Now and then a study of the front, the unfinished and the latest trials takes the whole one's place."""
-        if self._size < 2 * WINDOW:
+        if self.window is None or self._size < 2 * self.window:
             return
         front = {trial.number for trial in self._study.best_trials}
         running = set(self._running.values())
         kept = [
             trial
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.number in front or trial.number >= self._size - WINDOW or trial.number in running
+            if trial.number in front or trial.number >= self._size - self.window or trial.number in running
         ]
         numbers = {trial.number: i for i, trial in enumerate(kept)}
         self._study = optuna.create_study(directions=directions(), sampler=self.sampler)

@@ -1,8 +1,10 @@
 """NSGA-II: evolution of the Pareto front."""
 
-from optuna.samplers import BaseSampler, NSGAIISampler
+from optuna.samplers import NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+
+from .problem import Maker, Problem
 
 
 class _NSGAII(NSGAIISampler):
@@ -20,6 +22,6 @@ class _NSGAII(NSGAIISampler):
         return self._elite_population_selection_strategy(study, earlier)
 
 
-def make(seed: int, trials: int) -> BaseSampler:
+def make(problem: Problem) -> Maker:
     """Generations of a quarter of the trials, 4 to 50."""
-    return _NSGAII(population_size=max(4, min(50, trials // 4)), seed=seed)
+    return lambda seed: _NSGAII(population_size=max(4, min(50, problem.trials // 4)), seed=seed)

@@ -3,9 +3,11 @@
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+
+from .problem import Maker, Problem
 
 
 class _NoProposal(RandomSampler):
@@ -17,5 +19,5 @@ class _NoProposal(RandomSampler):
         return {}
 
 
-def make(seed: int, trials: int) -> BaseSampler:
-    return _NoProposal(seed=seed)
+def make(problem: Problem) -> Maker:
+    return lambda seed: _NoProposal(seed=seed)

@@ -9,10 +9,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.feasible import Feasible, Indices
-from search_spaces import Architecture, Space
+from nas.feasible import Indices
+from search_spaces import Architecture
 
 from . import encoding
+from .problem import Maker, Problem
 
 
 class WithinBudget(BaseSampler):
@@ -25,14 +26,14 @@ class WithinBudget(BaseSampler):
     resumed goes on as if it had not been interrupted.
 
     Args:
-        make: seed → the inner sampler, made anew for every proposal.
+        make: the inner sampler, made anew for every proposal.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], space: Space, feasible: Feasible, seed: int) -> None:
-        self.make, self.space, self.feasible, self.seed = make, space, feasible, seed
+    def __init__(self, make: Callable[[Problem], Maker], problem: Problem, seed: int) -> None:
+        self.make, self.space, self.feasible, self.seed = make(problem), problem.space, problem.feasible, seed
         self.asked = 0
         self._renew()
-        self.distributions = encoding.distributions(space)
+        self.distributions = encoding.distributions(self.space)
         self.taken: set[Indices] = set()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

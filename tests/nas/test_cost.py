@@ -16,6 +16,7 @@ from nas.cost.table import CostTable, build_table
 from nas.feasible import Feasible, Limit
 from nas.metrics import METRICS, directions, in_column, show
 from nas.samplers import SAMPLERS, encoding
+from nas.samplers.problem import problem
 from nas.samplers.within_budget import WithinBudget
 from search_spaces import VANILLA, Space, list_spaces, load_space
 
@@ -66,8 +67,8 @@ def test_proposals_recounted_by_fvcore_keep_the_budget(name: str, texts: list[st
     table, budgets = table_of(space), [parse_budget(text) for text in texts]
     limits = [Limit(table.options(space, b.metric), b.limit - table.rest[b.metric]) for b in budgets]
     feasible = Feasible([len(v.options) for v in space.variables], limits)
-    for sampler in SAMPLERS:
-        proposer = WithinBudget(lambda seed, name=sampler: SAMPLERS[name](seed, 8), space, feasible, 0)
+    for sampler in SAMPLERS.values():
+        proposer = WithinBudget(sampler, problem(space, table, feasible, 8), 0)
         study = optuna.create_study(directions=directions(), sampler=proposer)
         for _ in range(8):
             trial = study.ask(proposer.distributions)

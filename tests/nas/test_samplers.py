@@ -7,6 +7,7 @@ import pytest
 from nas.feasible import ExhaustedError, Feasible, Limit
 from nas.metrics import directions
 from nas.samplers import SAMPLERS, encoding
+from nas.samplers.problem import Problem
 from nas.samplers.within_budget import WithinBudget
 from search_spaces import Space, list_spaces, load_space
 
@@ -29,10 +30,14 @@ def limit(space: Space, share: float) -> Limit:
     return Limit(free.costs, free.least + share * (free.most - free.least))
 
 
+def problem(space: Space, limits: list[Limit], trials: int) -> Problem:
+    feasible = Feasible([len(v.options) for v in space.variables], limits)
+    return Problem(space, feasible, {"flops": costs(space), "latency_ms": costs(space)}, trials)
+
+
 def proposals(space: Space, name: str, budget: Limit, count: int, seed: int = 0) -> list[tuple[int, ...]]:
     """Ask and tell with an accuracy that rises with cost, so that the budget is where the search wants to go."""
-    feasible = Feasible([len(v.options) for v in space.variables], [budget])
-    sampler = WithinBudget(lambda seed: SAMPLERS[name](seed, count), space, feasible, seed)
+    sampler = WithinBudget(SAMPLERS[name], problem(space, [budget], count), seed)
     study = optuna.create_study(directions=directions(), sampler=sampler)
     found = []
     for _ in range(count):
@@ -80,8 +85,7 @@ def test_parameters_tell_all_options_apart(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_an_exhausted_space_says_so(name: str) -> None:
     space = load_space("compconv_c0")
-    feasible = Feasible([len(v.options) for v in space.variables], [])
-    sampler = WithinBudget(lambda seed: SAMPLERS[name](seed, 10), space, feasible, 0)
+    sampler = WithinBudget(SAMPLERS[name], problem(space, [], 10), 0)
     study = optuna.create_study(directions=directions(), sampler=sampler)
     for _ in range(space.size):
         study.tell(study.ask(sampler.distributions), [0.5, 1, 1])
@@ -91,11 +95,55 @@ def test_an_exhausted_space_says_so(name: str) -> None:
 
 def test_a_proposal_within_the_budget_is_kept_and_one_outside_is_changed_little(space: Space) -> None:
     budget = limit(space, 0.4)
-    feasible = Feasible([len(v.options) for v in space.variables], [budget])
-    sampler = WithinBudget(lambda seed: SAMPLERS["random"](seed, 10), space, feasible, 0)
+    sampler = WithinBudget(SAMPLERS["random"], problem(space, [budget], 10), 0)
     cheap = tuple(int(c.argmin()) for c in budget.costs)
     assert sampler.propose(encoding.params(space, cheap, {})) == cheap
     dear = tuple(int(c.argmax()) for c in budget.costs)
     moved = sampler.propose(encoding.params(space, dear, {}))
     assert sum(a == b for a, b in zip(moved, dear, strict=True)) >= len(dear) // 4
     assert budget.sums(np.array([moved]))[0] > 0.8 * budget.limit
+
+
+def test_the_additive_sampler_finds_what_random_draws_do_not() -> None:
+    """A truth that is not quite additive, noisy scores: what the sampler asks for, against draws within the budget."""
+    space = load_space("mixed_resnet20")
+    budget, rng = limit(space, 0.3), np.random.default_rng(1)
+    effects = [rng.normal(size=len(v.options)) for v in space.variables]
+    pairs = rng.normal(0, 0.1, (len(effects), len(effects)))
+
+    def truth(row: tuple[int, ...]) -> float:
+        own = np.array([e[i] for e, i in zip(effects, row, strict=True)])
+        return float(own.sum() + own @ pairs @ own)
+
+    sampler = WithinBudget(SAMPLERS["additive"], problem(space, [budget], 60), 0)
+    study = optuna.create_study(directions=directions(), sampler=sampler)
+    found = []
+    for _ in range(60):
+        trial = study.ask(sampler.distributions)
+        found.append(encoding.indices(space, trial.params))
+        total = float(budget.sums(np.array([found[-1]]))[0])
+        study.tell(trial, [truth(found[-1]) + 0.5 * rng.normal(), total, total])
+    feasible = Feasible([len(v.options) for v in space.variables], [budget])
+    draws = [truth(feasible.draw(feasible.uniform, rng)) for _ in range(500)]
+    assert np.median([truth(row) for row in found[-20:]]) > max(draws)
+
+
+def test_the_additive_sampler_goes_where_the_whole_front_is() -> None:
+    """Not to the expensive end of the budget alone."""
+    space = load_space("mixed_resnet20")
+    budget = limit(space, 0.5)
+    spent = budget.sums(np.array(proposals(space, "additive", budget, 60))) / budget.limit
+    assert (spent > 0.97).sum() >= 10
+    assert (spent < 0.8).sum() >= 10
+
+
+def test_trials_that_failed_or_were_added_by_others_are_learned_from_or_avoided() -> None:
+    """In a plain study: what another process judged counts, and a failure is not proposed again."""
+    space = load_space("compconv_c0")
+    sampler = WithinBudget(SAMPLERS["additive"], problem(space, [], 10), 0)
+    study = optuna.create_study(directions=directions(), sampler=sampler)
+    first = study.ask(sampler.distributions)
+    study.tell(first, state=optuna.trial.TrialState.FAIL)
+    asked = [study.ask(sampler.distributions) for _ in range(20)]  # none of them has ended
+    rows = [encoding.indices(space, t.params) for t in (first, *asked)]
+    assert len(set(rows)) == len(rows)

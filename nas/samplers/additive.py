@@ -1,0 +1,138 @@
+"""An additive Gaussian model of accuracy, drawn from and maximised under the budgets: costs are known, not modelled.
+
+Each proposal is the best architecture within the budgets, and within a limit of its own on one of the costs, by a draw
+from the model's posterior (Thompson sampling). Its limits range over the whole front, a quarter of them at its far end.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from ..feasible import Indices, Limit
+from ..finalists import as_weights
+from ..metrics import OBJECTIVES
+from ..model import Model, thinned
+from ..prior import Prior
+from . import encoding
+from .problem import Maker, Problem
+
+BOLDNESS = 0.2  # of a draw, as a share of the posterior's deviation: whole draws of 16 slots and more find little
+AT_THE_LIMIT = 0.25  # the share of proposals that may use all of the budgets
+TRIES = 4  # draws, each bolder than the one before, for a proposal that was not made before
+
+
+def make(problem: Problem) -> Maker:
+    learned = _Learned(problem)
+    return lambda seed: Additive(learned, seed)
+
+
+class Additive(BaseSampler):
+    """One proposal; what its likes have learned of the study is shared."""
+
+    def __init__(self, learned: "_Learned", seed: int) -> None:
+        self.learned, self.rng = learned, np.random.default_rng(seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return encoding.distributions(self.learned.problem.space)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return encoding.params(self.learned.problem.space, self._row(study), {})
+
+    def _row(self, study: Study) -> Indices:
+        """The best by a draw; if that was proposed before, by a bolder one."""
+        model, beside = self.learned.model(study), self._limit()
+        found: Indices | None = None
+        for boldness in BOLDNESS * np.arange(1, 1 + TRIES):
+            effects = model.sample(self.rng, float(boldness))
+            weights, feasible = as_weights(effects), self.learned.problem.feasible
+            best = feasible.heaviest(weights, beside) or feasible.heaviest(weights)
+            found = best or found
+            if best is not None and best not in self.learned.rows:
+                return best
+        return found or self.learned.problem.feasible.draw(self.learned.problem.feasible.uniform, self.rng)
+
+    def _limit(self) -> Limit | None:
+        """On one of the costs that the search minimises, between the least and the most of what budgets allow."""
+        costs = [metric for metric in OBJECTIVES if metric in self.learned.problem.costs]
+        if not costs or self.rng.random() < AT_THE_LIMIT:
+            return None
+        metric = costs[int(self.rng.integers(len(costs)))]
+        least, most = self.learned.ranges[metric]
+        return Limit(self.learned.problem.costs[metric], least + self.rng.random() * (most - least))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise KeyError(f"{param_name!r} is no parameter of the space {self.learned.problem.space.name}")
+
+
+class _Learned:
+    """The trials of a study as option indices and scores, and the latest model of them.
+
+    Everything here follows from the study alone: it is only not computed twice.
+
+    Attributes:
+        ranges: metric → the least and the most that an architecture within the budgets costs.
+        rows: of all trials, whatever became of them.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.prior = Prior.of(problem.space, problem.costs["flops"])
+        self.ranges = {metric: self._range(metric) for metric in problem.costs}
+        self._study = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        self.rows: set[Indices] = set()
+        self._finished: dict[int, tuple[Indices, float]] = {}
+        self._others: dict[int, Indices] = {}
+        self._fitted: tuple[bytes, Model] | None = None
+
+    def _range(self, metric: str) -> tuple[float, float]:
+        feasible, costs = self.problem.feasible, self.problem.costs[metric]
+        scale = max(float(c.max()) for c in costs) or 1.0
+        ends = [feasible.heaviest([np.exp(sign * c / scale) for c in costs]) for sign in (-1, 1)]
+        totals = [sum(float(c[i]) for c, i in zip(costs, end, strict=True)) for end in ends if end is not None]
+        return (totals[0], totals[-1]) if totals else (0.0, 0.0)
+
+    def model(self, study: Study) -> Model:
+        """Of all finished trials."""
+        self._read(study)
+        finished = sorted(self._finished.values())  # in whatever order they ended
+        rows = _rows([row for row, _ in finished], len(self.problem.space.variables))
+        scores = np.array([score for _, score in finished])
+        return Model.fit(self.prior, rows, scores, like=self._like(rows, scores))
+
+    def _like(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Model:
+        """A model of the same spread, fitted again where one of the scores that decide it is new."""
+        few = thinned(rows)
+        key = rows[few].tobytes() + scores[few].tobytes()
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = key, Model.fit(self.prior, rows[few], scores[few])
+        return self._fitted[1]
+
+    def _read(self, study: Study) -> None:
+        if study.study_name != self._study:
+            self._study = study.study_name
+            self._forget()
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in self._finished or not trial.params:
+                continue
+            row = self._others.get(trial.number) or encoding.indices(self.problem.space, trial.params)
+            self.rows.add(row)
+            self._others[trial.number] = row
+            if trial.state is TrialState.COMPLETE:
+                self._finished[trial.number] = row, trial.values[0]
+
+
+def _rows(rows: Sequence[Indices], variables: int) -> NDArray[np.int64]:
+    return np.array(rows, dtype=np.int64).reshape(-1, variables)
