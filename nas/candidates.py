@@ -100,9 +100,10 @@ class Candidates:
 
     def stops(self, name: str, report: Report) -> str | None:
         """Why the stopping rule ends an open candidate now, or ``None``."""
-        if self.open[name].is_reference or report.status.is_final:
+        candidate = self.open[name]
+        if candidate.is_reference or report.status.is_final:
             return None
-        return self.rule(name, report, self.ledger.records)
+        return self.rule(self.table.total(candidate.architecture), report, self.ledger.records)
 
     def update(self, name: str, report: Report) -> Record | None:
         """An open candidate has ended: into the ledger, then the sampler learns of it.
@@ -132,12 +133,12 @@ class Candidates:
     def _write(self, record: Record, candidate: Candidate) -> None:
         if not candidate.is_reference:
             self.ledger.append(record)
-            self.memory.tell(record)
+            self.memory.tell(record, self.ledger.records)
             return
         self.references.append(record)
         if record.key in self.also_candidates:
             self.ledger.append(record)
-            self._recall(record, None)
+            self._recall(record, None, self.ledger.records)
 
     def _written(self, write: Callable[[], None]) -> bool:
         """Whether ``write`` could write. If not (a full disk), nothing more is begun, and nothing is lost."""
@@ -173,8 +174,8 @@ class Candidates:
 
     def _recall_all(self, entries: Sequence[Entry]) -> None:
         proposed = {str(entry["name"]): entry for entry in entries}
-        for record in self.ledger.records:
-            self._recall(record, proposed.pop(record.name, None))
+        for i, record in enumerate(self.ledger.records):
+            self._recall(record, proposed.pop(record.name, None), self.ledger.records[:i])
         for name, entry in proposed.items():
             indices = encoding.indices(self.space, entry["params"])
             self.sampler.taken.add(indices)
@@ -182,7 +183,7 @@ class Candidates:
             self.waiting[name] = Candidate(name, self.space.architecture(indices), self.seed)
         self.sampler.asked = max([0, *(int(e["name"]) for e in entries), *map(_number_of, self.ledger.records)])
 
-    def _recall(self, record: Record, entry: Entry | None) -> None:
+    def _recall(self, record: Record, entry: Entry | None, before: Sequence[Record]) -> None:
         """A trial that has ended. Where no proposal of it is known, its architecture says its parameters."""
         if entry is None:
             indices = self.also_candidates.get(record.key) or self.space.indices(record.built_architecture())
@@ -192,7 +193,7 @@ class Candidates:
         else:
             indices = encoding.indices(self.space, entry["params"])
         self.sampler.taken.add(indices)
-        self.memory.recall(entry, record)
+        self.memory.recall(entry, record, before)
 
 
 def recorded(candidate: Candidate, report: Report, table: CostTable) -> Record:

@@ -4,7 +4,7 @@ A new cost is a file in ``cost/`` with a function that measures a network, and a
 of costs, the ledger, exports and tables then have it. A line in ``OBJECTIVES`` makes the search and the front weigh it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,12 @@ def in_column(metric: str, value: float) -> str:
     """``("flops", 2.5e9)`` → ``2.500``, below the heading GFLOPs."""
     _, scale, digits = METRICS[metric].column
     return f"{value / scale:.{digits}f}"
+
+
+def objectives(accuracy: float, costs: Mapping[str, float]) -> dict[str, float]:
+    """Values of ``OBJECTIVES``, in their order; a cost that is not known is left out."""
+    known = {**costs, "accuracy": accuracy}
+    return {name: float(known[name]) for name in OBJECTIVES if name in known}
 
 
 def directions() -> list[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.late import Late
 from trainers.report import Report, Status
 
-from .metrics import OBJECTIVES
+from .metrics import objectives
 
 if TYPE_CHECKING:
     from search_spaces import Architecture
@@ -49,8 +49,7 @@ class Record(Report):
         """Of a finished trial, in the order of ``OBJECTIVES``; a cost that its run did not know is left out."""
         if not self.finished:
             raise ValueError(f"{self.name} has no objectives: its status is {self.status}")
-        known = {**self.costs, "accuracy": self.accuracy or 0.0}
-        return {name: float(known[name]) for name in OBJECTIVES if name in known}
+        return objectives(self.accuracy or 0.0, self.costs)
 
     def to_entry(self) -> dict[str, Any]:
         """Plain values, without those that are not known."""

@@ -89,9 +89,7 @@ class Terminal(Watch):
 
     def running(self, name: str, report: Report | None) -> None:
         first = not self.states
-        epoch = "starts" if report is None else f"epoch {report.epoch}"
-        accuracy = "" if report is None or report.accuracy is None else f" {report.accuracy:.1%}"
-        self.states[name] = f"{name} {epoch}{accuracy}"
+        self.states[name] = f"{name} {_state(report)}"
         text = " | ".join(self.states.values())
         self.bar.update(self.task, description=text)
         if not self.console.is_terminal and (first or time.monotonic() - self.last_line > HEARTBEAT_S):
@@ -115,3 +113,11 @@ class Terminal(Watch):
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
         self.last_line = time.monotonic()
+
+
+def _state(report: Report | None) -> str:
+    """How far a trial is."""
+    if report is None or not report.epoch:
+        begun = report is not None and report.initial_accuracy is not None
+        return f"starts at {report.initial_accuracy:.1%}" if report is not None and begun else "starts"
+    return f"epoch {report.epoch}" + ("" if report.accuracy is None else f" {report.accuracy:.1%}")

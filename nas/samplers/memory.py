@@ -1,6 +1,6 @@
 """What a sampler learns from: an Optuna study of the front, the unfinished and the latest trials."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -8,7 +8,8 @@ from optuna.trial import TrialState, create_trial
 
 from trainers.report import Status
 
-from ..metrics import directions
+from ..curves import expected
+from ..metrics import directions, objectives
 from ..record import Record
 from .within_budget import WithinBudget
 
@@ -52,18 +53,17 @@ class Memory:
         attrs = self._study.get_trials(deepcopy=False)[trial.number].system_attrs
         return {"name": name, "params": trial.params, "system_attrs": dict(attrs)}
 
-    def tell(self, record: Record) -> None:
-        """How a candidate that was asked for has ended."""
-        state = STATES[record.status]
-        values = list(record.objectives.values()) if record.finished else None
+    def tell(self, record: Record, before: Sequence[Record]) -> None:
+        """How a candidate that was asked for has ended; ``before`` are the candidates that ended before it."""
+        state, values = _outcome(record, before)
         self._study.tell(self._running.pop(record.name), values, state)
 
-    def recall(self, entry: Entry, record: Record | None) -> None:
+    def recall(self, entry: Entry, record: Record | None, before: Sequence[Record] = ()) -> None:
         """A trial that another process asked for, or nobody; without a ``record`` it has not ended."""
-        state = TrialState.RUNNING if record is None else STATES[record.status]
+        state, values = (TrialState.RUNNING, None) if record is None else _outcome(record, before)
         trial = create_trial(
             state=state,
-            values=list(record.objectives.values()) if record is not None and record.finished else None,
+            values=values,
             params=dict(entry["params"]),
             distributions=self.sampler.distributions,
             system_attrs=dict(entry.get("system_attrs", {})),
@@ -90,3 +90,10 @@ class Memory:
         self._study.add_trials(kept)
         self._size = len(kept)
         self._running = {name: numbers[number] for name, number in self._running.items()}
+
+
+def _outcome(record: Record, before: Sequence[Record]) -> tuple[TrialState, list[float] | None]:
+    """What a sampler learns: of a trial that was stopped, what it would have come to, where that can be told."""
+    if record.status is Status.STOPPED and (prediction := expected(record, before)) is not None:
+        return TrialState.COMPLETE, list(objectives(prediction[0], record.costs).values())
+    return STATES[record.status], list(record.objectives.values()) if record.finished else None

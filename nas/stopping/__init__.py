@@ -3,19 +3,20 @@
 Each is a function of the run's seed that returns a ``Rule``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from search_spaces.late import Late
 from trainers.report import Report
 
 from ..record import Record
 
-Rule = Callable[[str, Report, Sequence[Record]], str | None]
-"""``(name, report, ended)`` → why the candidate ``name``, which has reported ``report``, is to be stopped, or ``None``.
+Rule = Callable[[Mapping[str, float], Report, Sequence[Record]], str | None]
+"""``(costs, report, ended)`` → why a candidate with these costs, which has reported so, is to be stopped, or ``None``.
 
 ``ended`` are the candidates' records so far. References are never stopped.
 """
 
 STOPPING: dict[str, Callable[[int], Rule]] = {
     "none": Late("nas.stopping.none", "make"),
+    "front": Late("nas.stopping.front", "make"),
 }

@@ -1,6 +1,6 @@
 """No stopping: every trial trains to its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trainers.report import Report
 
@@ -12,5 +12,5 @@ def make(seed: int) -> Rule:
     return _never
 
 
-def _never(name: str, report: Report, ended: Sequence[Record]) -> str | None:
+def _never(costs: Mapping[str, float], report: Report, ended: Sequence[Record]) -> str | None:
     return None

@@ -50,7 +50,8 @@ def test_reports_add_up(judge: Judge) -> None:
     reports = judged(judge.begin(TARGET, None, 0))
     last = reports[-1]
     assert [r.status for r in reports] == [Status.RUNNING] * (len(reports) - 1) + [Status.FINISHED]
-    assert [r.epoch for r in reports] == list(range(1, len(reports) + 1))
+    assert [r.epoch for r in reports] == list(range(last.epoch - len(reports) + 1, last.epoch + 1))
+    assert reports[0].epoch == (0 if reports[0].initial_accuracy is not None else 1)
     assert last.accuracy == last.accuracy_by_epoch[-1]
     assert 0 <= last.test_accuracy <= 1
     assert last.train_s == pytest.approx(sum(r.step_s for r in reports))

@@ -106,8 +106,11 @@ class Training:
         )
 
     def _epoch(self, start: Clocks) -> Report:
-        if self.training.epoch == 0 and self.judge.setting.parent is not None:
+        """One more; before the first one, what a candidate that starts from trained weights has already."""
+        begins = self.training.epoch == 0 and self.progress.initial_accuracy is None
+        if begins and self.judge.setting.parent is not None:
             self.progress = replace(self.progress, initial_accuracy=self.training.validation_score(False).accuracy)
+            return replace(self._timed(start), unwritten=self._saved())
         if not self.training.done:  # or its last epoch was trained before its process died
             result = self.training.run_epoch()
             self.progress = replace(
