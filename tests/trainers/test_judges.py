@@ -115,7 +115,7 @@ def test_who_inherits_starts_from_the_parent(setting: Setting) -> None:
 
 def test_a_batch_that_needed_parts_is_marked(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """No memory in the first step: it goes on in two parts, and says so to the end."""
-    judging = JUDGES["scratch"](setting).begin(TARGET, None, 0)
+    judging = JUDGES["scratch"](replace(setting, parent=None)).begin(TARGET, None, 0)
     monkeypatch.setattr(judging.training, "run_epoch", _no_memory)  # of this one alone, not of the next that is built
     reports = judged(judging)
     assert [r.micro_batches for r in reports] == [2] * 3
