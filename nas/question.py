@@ -130,7 +130,7 @@ class Question:
         read=read_trials,
     )
     sampler: str = option(
-        "tpe",
+        "additive",
         PROPOSED,
         ", ".join(SAMPLERS),
         "--sampler has learned from the trials that have ended: start a new run for another",
