@@ -114,7 +114,7 @@ class Verdict:
             return f"{100 * difference:+.1f} points over {of}, with an error that one seed does not tell"
         if abs(difference) < CLEAR * error:
             return f"no difference that could be measured from {of}: {figures}"
-        return f"{figures} over {of}"
+        return f"{figures} {'over' if difference > 0 else 'against'} {of}"
 
 
 def verdict_of(records: Iterable[Record], budgets: Sequence[Budget], measured: Measured) -> Verdict | None:
