@@ -8,15 +8,17 @@ per option, so that many cost little more than few.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from .prior import GROUPS, Array, Prior
 
@@ -30,6 +32,18 @@ OPTIONS = {"maxiter": 60, "ftol": 1e-6}  # of the log likelihood: closer is no b
 FLOOR = 1e-6  # the least noise variance, for arithmetic's sake, as a multiple of the scores' variance
 ENOUGH = 256  # scores to which the groups' variances are fitted, where there are more
 JITTER = 1e-10
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Of the libraries that are loaded; looking for them takes milliseconds."""
+    return ThreadpoolController()
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Beside trials that use all cores, two threads took 40 times as long as one."""
+    limit: AbstractContextManager[Any] = _controller().limit(limits=1)
+    return limit
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class Model:
         scores = np.asarray(scores, dtype=np.float64).reshape(-1)
         if len(rows) != len(scores):
             raise ValueError(f"one score for each row, got {len(rows)} rows and {len(scores)} scores")
-        with threadpool_limits(1):
+        with _one_thread():
             spread = fitted_spread(prior, rows, scores, noise) if like is None else like.spread
             total = _total(prior, spread) if like is None else like._posterior.total
             level = float(scores.mean()) if len(scores) else 0.0
@@ -101,13 +115,13 @@ class Model:
     @cached_property
     def covariance(self) -> Array:
         """Of the effects and the level ``(options + 1, options + 1)``."""
-        with threadpool_limits(1):
+        with _one_thread():
             return self._posterior.covariance()
 
     def predict(self, rows: NDArray[np.int64]) -> tuple[Array, Array]:
         """``(M, variables)`` → the mean and the standard deviation of the truth (not of a score), ``(M,)`` each."""
         features = one_hot(self.prior.sizes, rows)
-        with threadpool_limits(1):
+        with _one_thread():
             variance = features.multiply(features @ self.covariance).sum(axis=1)
         return features @ self.mean, np.sqrt(np.maximum(variance, 0.0))
 
@@ -121,7 +135,7 @@ class Model:
         Args:
             boldness: by how much of its distance from the mean it is drawn.
         """
-        with threadpool_limits(1):
+        with _one_thread():
             return self._by_variable(self.mean + boldness * self._posterior.deviation(generator))
 
     def leave_one_out(self) -> Array:
@@ -211,7 +225,7 @@ def fitted_spread(prior: Prior, rows: NDArray[np.int64], scores: Array, noise: f
     few = thinned(rows)
     level, scale = _standard(scores[few], noise)
     known = None if noise is None else max((noise / scale) ** 2, FLOOR)
-    with threadpool_limits(1):  # beside trials that use all cores, two threads took 40 times as long as one
+    with _one_thread():
         data = _compressed(prior.sizes, rows[few], (scores[few] - level) / scale)
         variances, noise_variance = _fitted(data, prior, known)
     return Spread(
