@@ -164,13 +164,14 @@ def draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
                 axes[i, j].fill_between(trials, mean - error, mean + error, alpha=0.2, linewidth=0, **style)
         for i in range(2):
             axes[i, j].set_xscale("log")
-            axes[i, j].set_xticks(CHECKPOINTS, [str(n) for n in CHECKPOINTS])
+            seen = [n for n in CHECKPOINTS if any(str(n) in line["way"] for line in lines)]
+            axes[i, j].set_xticks(seen, [str(n) for n in seen])
             axes[i, j].minorticks_off()
             axes[i, j].grid(alpha=0.3)
         axes[1, j].set_xlabel("trials")
     axes[0, 0].set_ylabel("true accuracy of the named network\n(0: random draws, 1: the best additive)")
     axes[1, 0].set_ylabel("hypervolume of what was tried")
-    axes[0, -1].legend(fontsize=7)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(path, dpi=110)
 
 
