@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from nas.cost.table import CostTable, build_table
-from nas.finalists import as_weights
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.samplers.problem import Problem, problem
@@ -30,7 +29,7 @@ BUDGETS = {  # tight, middling, loose
     "spconv_layerwise": ("2.5GFLOPs", "2.68GFLOPs", "3.2GFLOPs"),
     "mixed_layerwise": ("0.8GFLOPs", "1.5GFLOPs", "3GFLOPs"),
 }
-KEEPS = {  # of an operator, what it keeps of vanilla's worth: the means of one operator in all slots, as measured
+KEEPS = {  # of an operator, what it keeps of vanilla's worth; made up
     "hetconv": 0.9,
     "ghost": 0.8,
     "octconv": 0.7,
@@ -102,7 +101,7 @@ def of(space_name: str, budget: str, seed: int) -> Truth:
     question = asked({"space": space_name, "budget": budget})
     effects = _effects(space, seed)
     feasible = feasible_set(space, table, question)
-    best = feasible.heaviest(as_weights(effects))
+    best = feasible.best(effects)
     accuracy = _accuracy(space, effects, seed)
     inside = (space.indices(a) for a in compared_with(space, table, question.budget).values())
     return Truth(

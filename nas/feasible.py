@@ -7,28 +7,30 @@ relative to the slack between the budget and the least that is reachable, rounde
 break a budget is thrown away: a tight budget costs no precision, and the distribution stays exact.
 
 Several budgets are combined into one (a convex combination of their relative excesses, which every architecture that
-keeps them all keeps); what the combination lets pass is thrown away too. Where that leaves too few, an integer
-programme (SciPy's HiGHS) finds the architecture of the largest weight within all budgets.
+keeps them all keeps); what the combination lets pass is thrown away too. Where that leaves too few, the best
+architecture by disturbed weights is taken: by ``knapsack.py``, or within several budgets by an integer programme
+(SciPy's HiGHS).
 """
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from .knapsack import Indices, Limit, best_within
+
 BINS = 4096
-FINE = 8192  # steps of cost in which the best is looked for
 PENALTIES, HALVINGS = (-10.0, 12.0), 10  # on a cost, as powers of two of a typical effect for each slack of the limit
 BATCH = 64
 PILOT = 512
 TOLERANCE = 1e-6
-FAR = 1e6  # an excess that no budget allows, however small its share of the combination
 ENUMERABLE = 20_000
 NODES = 500_000
 SOLVER_S = 5.0
+SPAN = 40.0  # of the worth of a variable's options, as the solver has it: wide enough for its tolerances
+LEAST_WEIGHT = 1e-300  # has a logarithm
 GRID = 8
 
 
@@ -49,33 +51,6 @@ class _TooManyError(Exception):
 
 
 Weights = Sequence[NDArray[np.float64]]
-Indices = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One budget: ``costs`` of each variable's options, and the ``limit`` on the sum over the variables."""
-
-    costs: Sequence[NDArray[np.float64]]
-    limit: float
-
-    @property
-    def least(self) -> float:
-        return sum(float(c.min()) for c in self.costs)
-
-    @property
-    def most(self) -> float:
-        return sum(float(c.max()) for c in self.costs)
-
-    def excess(self) -> list[NDArray[np.float64]]:
-        """What each option costs above the cheapest of its variable, as a share of the slack."""
-        slack = max(self.limit - self.least, np.finfo(np.float64).tiny)
-        with np.errstate(over="ignore"):
-            return [np.minimum((c - c.min()) / slack, FAR) for c in self.costs]
-
-    def sums(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``(n, variables)`` → ``(n,)``; exact for integer costs."""
-        return np.sum([c[indices[:, i]] for i, c in enumerate(self.costs)], axis=0)
 
 
 class Feasible:
@@ -92,9 +67,7 @@ class Feasible:
     def __init__(self, sizes: Sequence[int], limits: Sequence[Limit], seed: int = 0) -> None:
         self.sizes, self.limits = list(sizes), list(limits)
         self.uniform: Weights = [np.ones(n) for n in sizes]
-        if any(limit.limit < limit.least for limit in limits) or (
-            len(limits) > 1 and self.heaviest(self.uniform) is None
-        ):
+        if any(limit.limit < limit.least for limit in limits) or (len(limits) > 1 and self.best(self.uniform) is None):
             raise ValueError("no architecture is within all budgets")
         self._bins = self._best_combination(np.random.default_rng(seed))
 
@@ -122,23 +95,23 @@ class Feasible:
                 if tuple(row) not in taken:
                     return tuple(row)
             if self.limits and len(taken) < ENUMERABLE and flatness:
-                noisy = [w * np.exp(rng.gumbel(size=len(w))) for w in flattened]
-                found = self.heaviest(noisy)
+                noisy = [np.log(np.maximum(w, LEAST_WEIGHT)) + rng.gumbel(size=len(w)) for w in flattened]
+                found = self.best(noisy)
                 if found is not None and found not in taken:
                     return found
         return self._from_few(rng, taken)
 
-    def heaviest(self, weights: Weights, beside: Limit | None = None) -> Indices | None:
-        """The architecture within all budgets whose product of ``weights`` is largest; ``None`` if there is none.
+    def best(self, worth: Weights, beside: Limit | None = None) -> Indices | None:
+        """The architecture within all budgets whose sum of ``worth`` is largest; ``None`` if there is none.
 
         Under one budget a dynamic programme finds it, exactly but for the rounding of costs (a few times ``1 / FINE``
         of the slack); under several an integer programme does.
 
         Args:
+            worth: of each variable's options, ``(options,)`` each.
             beside: a further limit; on another cost than the budget's it is kept by a penalty (Lagrange), so that what
                 is found is nearly the best.
         """
-        worth = [np.log(np.maximum(w, 1e-300)) for w in weights]
         limits = _tightest([*self.limits, *([beside] if beside else [])])
         if not limits:
             return tuple(int(w.argmax()) for w in worth)
@@ -152,15 +125,11 @@ class Feasible:
         """Under the least penalty on ``beside``'s costs, of a series that is ever finer, that keeps its limit."""
         excess = beside.excess()
         size = sum(float(np.ptp(w)) for w in worth) / len(worth) or 1.0
-
-        def best(logarithm: float) -> Indices | None:
-            penalty = size * 2.0**logarithm
-            return self.heaviest([np.exp(w - w.max() - penalty * e) for w, e in zip(worth, excess, strict=True)])
-
         found, low, high = None, *PENALTIES
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            tried = best(middle)
+            penalty = size * 2.0**middle
+            tried = self.best([w - penalty * e for w, e in zip(worth, excess, strict=True)])
             if tried is not None and beside.sums(np.array([tried]))[0] <= beside.limit:
                 found, high = tried, middle
             else:
@@ -173,7 +142,8 @@ class Feasible:
         one_each = np.zeros((len(self.sizes), total))
         for i, (a, b) in enumerate(itertools.pairwise(starts)):
             one_each[i, a:b] = 1
-        loss = -np.concatenate(list(worth))
+        unit = max(float(np.ptp(w)) for w in worth) or 1.0
+        loss = np.concatenate([SPAN * (w.max() - w) / unit for w in worth])
         for tolerance in (0, TOLERANCE):  # the solver's own tolerance may let a limit be broken by a hair
             constraints = [LinearConstraint(one_each, 1, 1)]
             for limit in self.limits:
@@ -286,80 +256,6 @@ def _tightest(limits: Sequence[Limit]) -> list[Limit]:
         if not any(all(map(np.array_equal, limit.costs, other.costs)) for other in found):
             found.append(limit)
     return found
-
-
-def best_within(limit: Limit, worth: Sequence[NDArray[np.float64]]) -> Indices | None:
-    """The option of each variable whose sum of ``worth`` is largest within ``limit``; ``None`` if there is none."""
-    ladder = Ladder.of(limit, worth)
-    for steps in range(len(ladder.values) - 1, -1, -1):  # few: rounding is up as often as down
-        found = ladder.best(steps)
-        if limit.sums(np.array([found]))[0] <= limit.limit:
-            return found
-        if steps < FINE - len(worth):  # nothing that costs so little can be above the limit
-            break
-    return None
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """The largest sum of worth for every rounded cost, and how it is reached: a max-plus convolution over variables.
-
-    Args:
-        kept: of each variable the options that no cheaper one is worth as much as, the cheapest first.
-        steps: their costs above the cheapest, rounded; ``FINE`` is the slack of the limit.
-        values: from 0 to as much as rounding may make of the slack; ``chosen``: by variable and cost, an index into
-            ``kept``.
-    """
-
-    kept: list[NDArray[np.int64]]
-    steps: list[NDArray[np.int64]]
-    values: NDArray[np.float64]
-    chosen: list[NDArray[np.int16]]
-
-    @classmethod
-    def of(cls, limit: Limit, worth: Sequence[NDArray[np.float64]]) -> "Ladder":
-        most = FINE + len(worth) // 2 + 1
-        kept = [_undominated(c, w) for c, w in zip(limit.costs, worth, strict=True)]
-        steps = [
-            np.minimum(np.round(e[k] * FINE), most + 1).astype(np.int64)
-            for e, k in zip(limit.excess(), kept, strict=True)
-        ]
-        values, chosen = np.zeros(most + 1), []
-        for w, k, s in zip(worth, kept, steps, strict=True):
-            values, which = _better(values, w[k], s)
-            chosen.append(which)
-        return cls(kept, steps, values, chosen)
-
-    def best(self, cost: int) -> Indices:
-        """The best at a rounded cost of at most ``cost``."""
-        left, found = cost, []
-        for kept, steps, chosen in zip(reversed(self.kept), reversed(self.steps), reversed(self.chosen), strict=True):
-            which = int(chosen[left])
-            found.append(int(kept[which]))
-            left -= int(steps[which])
-        return tuple(reversed(found))
-
-
-def _undominated(costs: NDArray[np.float64], worth: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of the options that are worth more than every option that costs as much or less, the cheapest first."""
-    order = np.lexsort((-worth, costs))
-    highest = np.maximum.accumulate(worth[order])
-    return order[np.append(True, highest[1:] > highest[:-1])]
-
-
-def _better(
-    values: NDArray[np.float64], worth: NDArray[np.float64], steps: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-    """``values'[r] = max over options of values[r − step] + worth``, and the option; the first one's step is 0."""
-    best, which = values + worth[0], np.zeros(len(values), dtype=np.int16)
-    for i, (w, step) in enumerate(zip(worth.tolist(), steps.tolist(), strict=True)):
-        if step >= len(values):
-            break
-        reached = values[: len(values) - step] + w
-        better = reached > best[step:]
-        best[step:] = np.where(better, reached, best[step:])
-        which[step:][better] = i
-    return best, which
 
 
 def _add_variable(

@@ -3,14 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .feasible import Feasible, Indices, Weights
+from .feasible import Feasible
+from .knapsack import Indices
 from .model import Model
-from .prior import Array
 
 LEAST_ROWS = 8  # with fewer the model's best guess at an architecture that was never judged is worth little
 APART = 0.25  # of the variables in which finalists are to differ
 DRAWS = 8  # of the posterior, each with an architecture that is the best by it
-SPAN = 40.0  # of the weights' logs: wide enough for the solver's tolerances, narrow enough for their exponential
 
 
 def diverse_best(model: Model, feasible: Feasible, count: int, generator: np.random.Generator) -> list[Indices]:
@@ -24,19 +23,13 @@ def diverse_best(model: Model, feasible: Feasible, count: int, generator: np.ran
     pool = list(judged)
     if len(pool) >= LEAST_ROWS:
         favoured = [model.effects(), *(model.sample(generator) for _ in range(DRAWS))]
-        pool += [found for e in favoured if (found := feasible.heaviest(as_weights(e))) is not None]
+        pool += [found for e in favoured if (found := feasible.best(e)) is not None]
     pool = _best_first(model, list(dict.fromkeys(pool)))
     first = [row for row in pool if row in judged][:1]
     chosen = list(dict.fromkeys([*first, *pool[:1]]))[:count]
     while len(chosen) < min(count, len(pool)):
         chosen.append(_next(pool, chosen))
     return chosen
-
-
-def as_weights(effects: list[Array]) -> Weights:
-    """Weights whose heaviest architecture has the largest sum of ``effects``, each variable's ``(options,)``."""
-    unit = max(float(np.ptp(e)) for e in effects) or 1.0
-    return [np.exp(SPAN * (e - e.max()) / unit) for e in effects]
 
 
 def _judged(model: Model, feasible: Feasible) -> set[Indices]:

@@ -20,7 +20,8 @@ from trainers.recipe import Recipe, scaled
 from .budget import Budget, within
 from .cost.apart import measure_apart
 from .cost.table import CostTable, build_table
-from .feasible import Feasible, Limit
+from .feasible import Feasible
+from .knapsack import Limit
 from .metrics import METRICS, show
 from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, Question
 

@@ -4,7 +4,6 @@ Each proposal is the best architecture within the budgets, and within a limit of
 from the model's posterior (Thompson sampling). Its limits range over the whole front, a quarter of them at its far end.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ..feasible import Indices, Limit
-from ..finalists import as_weights
+from ..knapsack import Indices, Limit
 from ..metrics import OBJECTIVES
 from ..model import Model, thinned
 from ..prior import Prior
@@ -48,16 +46,15 @@ class Additive(BaseSampler):
 
     def _row(self, study: Study) -> Indices:
         """The best by a draw; if that was proposed before, by a bolder one."""
-        model, beside = self.learned.model(study), self._limit()
+        model, beside, feasible = self.learned.model(study), self._limit(), self.learned.problem.feasible
         found: Indices | None = None
         for boldness in BOLDNESS * np.arange(1, 1 + TRIES):
             effects = model.sample(self.rng, float(boldness))
-            weights, feasible = as_weights(effects), self.learned.problem.feasible
-            best = feasible.heaviest(weights, beside) or feasible.heaviest(weights)
+            best = feasible.best(effects, beside) or feasible.best(effects)
             found = best or found
             if best is not None and best not in self.learned.rows:
                 return best
-        return found or self.learned.problem.feasible.draw(self.learned.problem.feasible.uniform, self.rng)
+        return found or feasible.draw(feasible.uniform, self.rng)
 
     def _limit(self) -> Limit | None:
         """On one of the costs that the search minimises, between the least and the most of what budgets allow."""
@@ -93,14 +90,13 @@ class _Learned:
 
     def _forget(self) -> None:
         self.rows: set[Indices] = set()
+        self._row_of: dict[int, Indices] = {}
         self._finished: dict[int, tuple[Indices, float]] = {}
-        self._others: dict[int, Indices] = {}
         self._fitted: tuple[bytes, Model] | None = None
 
     def _range(self, metric: str) -> tuple[float, float]:
-        feasible, costs = self.problem.feasible, self.problem.costs[metric]
-        scale = max(float(c.max()) for c in costs) or 1.0
-        ends = [feasible.heaviest([np.exp(sign * c / scale) for c in costs]) for sign in (-1, 1)]
+        costs = self.problem.costs[metric]
+        ends = [self.problem.feasible.best([sign * c for c in costs]) for sign in (-1, 1)]
         totals = [sum(float(c[i]) for c, i in zip(costs, end, strict=True)) for end in ends if end is not None]
         return (totals[0], totals[-1]) if totals else (0.0, 0.0)
 
@@ -108,7 +104,7 @@ class _Learned:
         """Of all finished trials."""
         self._read(study)
         finished = sorted(self._finished.values())  # in whatever order they ended
-        rows = _rows([row for row, _ in finished], len(self.problem.space.variables))
+        rows = np.array([row for row, _ in finished], dtype=np.int64).reshape(-1, len(self.prior.sizes))
         scores = np.array([score for _, score in finished])
         return Model.fit(self.prior, rows, scores, like=self._like(rows, scores))
 
@@ -127,12 +123,8 @@ class _Learned:
         for trial in study.get_trials(deepcopy=False):
             if trial.number in self._finished or not trial.params:
                 continue
-            row = self._others.get(trial.number) or encoding.indices(self.problem.space, trial.params)
+            row = self._row_of.get(trial.number) or encoding.indices(self.problem.space, trial.params)
+            self._row_of[trial.number] = row
             self.rows.add(row)
-            self._others[trial.number] = row
             if trial.state is TrialState.COMPLETE:
                 self._finished[trial.number] = row, trial.values[0]
-
-
-def _rows(rows: Sequence[Indices], variables: int) -> NDArray[np.int64]:
-    return np.array(rows, dtype=np.int64).reshape(-1, variables)

@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.feasible import Indices
+from nas.knapsack import Indices
 from search_spaces import Architecture
 
 from . import encoding

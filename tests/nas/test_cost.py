@@ -13,7 +13,8 @@ from nas.cost.apart import measure_apart
 from nas.cost.flops import count_flops, count_params
 from nas.cost.latency import time_models, whole_latencies
 from nas.cost.table import CostTable, build_table
-from nas.feasible import Feasible, Limit
+from nas.feasible import Feasible
+from nas.knapsack import Limit
 from nas.metrics import METRICS, directions, in_column, show
 from nas.samplers import SAMPLERS, encoding
 from nas.samplers.problem import problem

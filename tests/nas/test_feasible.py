@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas.feasible
-from nas.feasible import ExhaustedError, Feasible, Limit
+from nas.feasible import ExhaustedError, Feasible
+from nas.knapsack import Limit
 
 
 def small(seed: int, variables: int = 5, options: int = 4, metrics: int = 1) -> list[list[np.ndarray]]:
@@ -108,12 +109,12 @@ def test_weights_tilt_the_draw() -> None:
     favourite = everything([limit])[17]
     weights = [np.where(np.arange(4) == o, 1, 1e-4) for o in favourite]
     assert feasible.draw(weights, rng) == favourite
-    assert feasible.heaviest(weights) == favourite
+    assert feasible.best([np.log(w) for w in weights]) == favourite
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_heaviest_is_the_best_of_all(seed: int, share: float) -> None:
+def test_the_best_is_the_best_of_all(seed: int, share: float) -> None:
     """Against the brute-force list: of one budget, of two, and of one beside a limit on another cost."""
     rng = np.random.default_rng(seed)
     limits = [Limit(c, 0) for c in small(seed, metrics=2)]
@@ -123,12 +124,11 @@ def test_the_heaviest_is_the_best_of_all(seed: int, share: float) -> None:
     def value(row: tuple[int, ...]) -> float:
         return sum(w[o] for w, o in zip(worth, row, strict=True))
 
-    weights = [np.exp(w) for w in worth]
     for limits in [ls for ls in ([first], [first, second]) if everything(ls)]:
-        found = Feasible([4] * 5, limits).heaviest(weights)
+        found = Feasible([4] * 5, limits).best(worth)
         assert value(found) == pytest.approx(max(map(value, everything(limits))), abs=1e-9)
     both = everything([first, second])
-    found = Feasible([4] * 5, [first]).heaviest(weights, second)
+    found = Feasible([4] * 5, [first]).best(worth, second)
     assert found is None or found in both
     if share >= 0.5:
         values = sorted(map(value, both))
@@ -139,9 +139,9 @@ def test_a_further_limit_on_the_same_cost_is_exact() -> None:
     limit = Limit(small(3)[0], 0)
     wide, narrow = (Limit(limit.costs, limit.least + share * (limit.most - limit.least)) for share in (0.8, 0.3))
     weights = [np.random.default_rng(0).random(4) for _ in range(5)]
-    assert Feasible([4] * 5, [wide]).heaviest(weights, narrow) == Feasible([4] * 5, [narrow]).heaviest(weights)
-    assert Feasible([4] * 5, []).heaviest(weights, narrow) == Feasible([4] * 5, [narrow]).heaviest(weights)
-    assert Feasible([4] * 5, []).heaviest(weights) == tuple(int(w.argmax()) for w in weights)
+    assert Feasible([4] * 5, [wide]).best(weights, narrow) == Feasible([4] * 5, [narrow]).best(weights)
+    assert Feasible([4] * 5, []).best(weights, narrow) == Feasible([4] * 5, [narrow]).best(weights)
+    assert Feasible([4] * 5, []).best(weights) == tuple(int(w.argmax()) for w in weights)
 
 
 def test_the_size_is_counted() -> None:

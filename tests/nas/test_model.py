@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import nas.model
-from nas.feasible import Feasible, Limit
-from nas.finalists import APART, LEAST_ROWS, as_weights, diverse_best
+from nas.feasible import Feasible
+from nas.finalists import APART, LEAST_ROWS, diverse_best
+from nas.knapsack import Limit
 from nas.model import Model, one_hot
 from nas.prior import Prior
 from search_spaces import Option, Space, Variable, load_space
@@ -254,7 +255,7 @@ def test_finalists_are_good_distinct_and_within_the_budget(count: int) -> None:
     assert means[0] == pytest.approx(model.predict(within)[0].max())
     assert found[0] in set(map(tuple, within.tolist()))
     if count > 1:
-        assert found[1] == feasible().heaviest(as_weights(model.effects()))
+        assert found[1] == feasible().best(model.effects())
         assert means[1] >= means.max() - 1e-9
         assert truth(effects, rows).max() > np.quantile(truth(effects, within), 0.9)
     for i in range(2, count):

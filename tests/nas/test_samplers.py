@@ -4,7 +4,8 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.feasible import ExhaustedError, Feasible, Limit
+from nas.feasible import ExhaustedError, Feasible
+from nas.knapsack import Limit
 from nas.metrics import directions
 from nas.samplers import SAMPLERS, encoding
 from nas.samplers.problem import Problem
