@@ -133,12 +133,12 @@ class Candidates:
     def _write(self, record: Record, candidate: Candidate) -> None:
         if not candidate.is_reference:
             self.ledger.append(record)
-            self.memory.tell(record, self.ledger.records)
+            self.memory.tell(record, self.ledger.records[:-1])
             return
         self.references.append(record)
         if record.key in self.also_candidates:
             self.ledger.append(record)
-            self._recall(record, None, self.ledger.records)
+            self._recall(record, None, self.ledger.records[:-1])
 
     def _written(self, write: Callable[[], None]) -> bool:
         """Whether ``write`` could write. If not (a full disk), nothing more is begun, and nothing is lost."""
