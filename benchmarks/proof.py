@@ -85,7 +85,7 @@ def limit(run: Run) -> float:
 
 
 def summary(verdict: Verdict, run: Run) -> dict[str, Any]:
-    """Each network's mean in points with its error, in the search's order and in the long training's."""
+    """Each network's mean in points with its error, the most accurate first."""
     trials: list[Record] = run.candidates
     return {
         "sentence": verdict.sentence(),

@@ -117,7 +117,8 @@ class Terminal(Watch):
 
 def _state(report: Report | None) -> str:
     """How far a trial is."""
-    if report is None or not report.epoch:
-        begun = report is not None and report.initial_accuracy is not None
-        return f"starts at {report.initial_accuracy:.1%}" if report is not None and begun else "starts"
+    if report is None or (not report.epoch and report.initial_accuracy is None):
+        return "starts"
+    if not report.epoch:
+        return f"starts at {report.initial_accuracy:.1%}"
     return f"epoch {report.epoch}" + ("" if report.accuracy is None else f" {report.accuracy:.1%}")

@@ -27,6 +27,6 @@ def _rule(costs: Mapping[str, float], report: Report, ended: Sequence[Record]) -
     if mean + ERRORS * error >= (best.accuracy or 0.0):
         return None
     return (
-        f"after {report.epoch} epochs it would come to {mean:.1%} ± {error:.1%}; "
+        f"by epoch {report.epoch} it would come to {mean:.1%} ± {error:.1%}; "
         f"{best.name}, which costs no more, has {best.accuracy:.1%}"
     )
