@@ -70,7 +70,7 @@ class Question:
         read=read_budgets,
     )
     judge: str = option(
-        "inherited",
+        "scratch",
         JUDGED,
         f"how a candidate gets its accuracy: {', '.join(JUDGES)}",
         f"--judge decides the accuracies; {COMPARE}",
@@ -150,7 +150,7 @@ class Question:
     final: int = option(
         3,
         PROPOSED,
-        "candidates trained longer in the end, under three seeds, beside the best uniform settings; 0 leaves it out",
+        "candidates trained from nothing in the end, under three seeds, beside uniform settings; 0 leaves it out",
         type=int,
     )
     device: str = option(
@@ -254,10 +254,14 @@ def options() -> dict[str, tuple[Field[Any], Option]]:
 def asked(written: Mapping[str, Any]) -> Question:
     """The question that options ask: ``written`` has those that a user wrote, by the name of the option or the field.
 
+    Weights without a judge ask for the judge that starts from them.
+
     Raises:
         BadInput: one that there is not, or whose value is wrong.
     """
-    return Question(**_values(written))
+    values = _values(written)
+    judge = {"judge": WANT_PARENT[0]} if values.get("weights") is not None else {}
+    return Question(**{**judge, **values})
 
 
 def named(question: Question) -> Question:

@@ -14,7 +14,7 @@ from search_spaces.space import parse_space
 from trainers import checkpoint
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
-from trainers.recipe import LONG, PARENT, Recipe
+from trainers.recipe import PARENT, SCRATCH, Recipe
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
@@ -38,7 +38,7 @@ from .run.journal import TornWarning
 from .run.provenance import provenance
 from .run.run import require_new
 from .run.watch import Careful, Watch
-from .stages import Stages
+from .stages import FINAL_JUDGE, Stages
 from .tune.cluster import Cluster, connected
 from .tune.conductor import Conductor, Queue
 from .tune.tuner import Work, checkpoint_name, run_trials
@@ -46,7 +46,7 @@ from .tune.tuner import Work, checkpoint_name, run_trials
 SAID = {
     "parent": "the vanilla network that candidates inherit from",
     "repeats": "the noise, by a second seed",
-    "final": "the final stage, longer and under several seeds",
+    "final": "the final stage, from nothing and under three seeds",
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -226,7 +226,7 @@ class Search:
             (Leg("parent", "scratch", self.ready.scaled(PARENT), keeps=True), self.stages.parent),
             (own, lambda: self.candidates),
             (replace(own, name="repeats"), self.stages.repeats),
-            (Leg("final", "scratch", self.ready.scaled(LONG)), self.stages.final),
+            (Leg("final", FINAL_JUDGE, self.ready.scaled(SCRATCH)), self.stages.final),
         ]
         for leg, queue_of in steps:
             queue = self._or_export(queue_of)

@@ -1,7 +1,7 @@
 """What a run judges beside its trials: the parent before them, repeats and the final stage behind them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from .cost.table import CostTable
 from .feasible import Feasible
 from .finalists import diverse_best
 from .pooled import Pooled, pooled
+from .question import Question
 from .record import Record
 from .run import Run
 from .stage import Stage
+from .uniform import to_beat
 
-FINAL_SEEDS = 3
+FINAL_JUDGE, FINAL_SEEDS = "scratch", 3
 LEAST_REPEATS, MOST_REPEATS, SHARE = 3, 10, 5
 
 
@@ -59,12 +61,13 @@ class Stages:
             )
 
     def repeats(self) -> Stage:
-        """Some candidates, the first ones, and all references, once more under another seed."""
+        """Some candidates, the first ones, and the references, once more under another seed."""
         asked = self.run.question.repeats
         count = planned_repeats(self.run.question.trials, asked)
         finished = [r for r in self.candidates.ledger.records if r.finished and r.name.isdigit()]
         chosen = sorted(finished, key=lambda r: r.name)[:count]
-        beside = [r for r in self.candidates.references.records if r.finished] if count else []
+        with_references = count and references_again(self.run.question)
+        beside = [r for r in self.candidates.references.records if r.finished] if with_references else []
         again = {r.key: r for r in (*chosen, *beside)}
         seed = self.run.question.seed + 1
         return self._stage("repeats", [Candidate(r.name, r.built_architecture(), seed) for r in again.values()])
@@ -94,7 +97,8 @@ class Stages:
         return [r for r in self.run.judged("final") if r.key in keys]
 
     def _final(self, finalists: Mapping[str, Architecture]) -> Stage:
-        seeds = range(self.run.question.seed, self.run.question.seed + FINAL_SEEDS)
+        first = self.run.question.seed + 2  # that no trial and no repeat had: what was lucky there is not again
+        seeds = range(first, first + FINAL_SEEDS)
         return self._stage(
             "final", [Candidate(f"{name}, seed {s}", a, s) for s in seeds for name, a in finalists.items()]
         )
@@ -121,28 +125,17 @@ class Stages:
         if pool is None:  # nothing in the space was finished
             return {}
         generator = np.random.default_rng([self.run.question.seed, len(pool.rows)])
-        to_beat = self._to_beat(pool)
         known = {r.key for r in self.candidates.references.records}  # uniform settings: the best of them is there
         best = diverse_best(pool.model, self.feasible, count + len(known), generator)
         others = [a for a in map(self.space.architecture, best) if a.key not in known][:count]
         named = {pool.names.get(a.key, f"unseen {a.key[:6]}"): a for a in others}
-        return {**to_beat, **named}
+        return {**self._to_beat(pool), **named}
 
     def _to_beat(self, pool: Pooled) -> dict[str, Architecture]:
-        """Vanilla, the papers' setting nearest in FLOPs, the best uniform setting within the budgets."""
-        finished = [r for r in self.candidates.references.records if r.finished]
-        uniform = [r for r in finished if r.name != "vanilla" and r.key in self.candidates.also_candidates]
-        papers = [r for r in finished if r.name != "vanilla" and not r.name.startswith("uniform ")]
-        limits = [b.limit for b in self.run.question.budget if b.metric == "flops"]
-        aim = min(limits, default=min((r.costs["flops"] for r in finished), default=0.0))
-        beside = [r for r in finished if r.name == "vanilla"]
-        beside += sorted(papers, key=lambda r: abs(r.costs["flops"] - aim))[:1]
-        beside = [replace(r, name=f"papers' {r.name}") if r.name != "vanilla" else r for r in beside]
-        beside += [
-            replace(r, name=f"best {r.name}" if r.name.startswith("uniform ") else f"best uniform {r.name}")
-            for r in sorted(uniform, key=lambda r: -pool.mean(r))[:1]
-        ]
-        return {r.name: r.built_architecture() for r in {r.key: r for r in beside}.values()}
+        finished = {r.name: r for r in self.candidates.references.records if r.finished}
+        costs = {name: r.costs for name, r in finished.items()}
+        named = to_beat(costs, self.run.question.budget, lambda name: pool.mean(finished[name]))
+        return {shown: finished[name].built_architecture() for name, shown in named.items()}
 
 
 def planned_repeats(trials: int, asked: int | None) -> int:
@@ -150,12 +143,22 @@ def planned_repeats(trials: int, asked: int | None) -> int:
     return min(max(trials // SHARE, LEAST_REPEATS), MOST_REPEATS) if asked is None else asked
 
 
-def judged(run: Run) -> list[Record]:
-    """All that the run's judge finished: candidates, references, repeats; each architecture and seed once."""
-    records = [*run.candidates, *run.references, *run.judged("repeats")]
+def references_again(question: Question) -> bool:
+    """Whether they are judged twice for the noise: not where the final stage judges some of them as trials are."""
+    return not (question.final and question.judge == FINAL_JUDGE)
+
+
+def judged(run: Run, with_finals: bool = False) -> list[Record]:
+    """All that the run's judge finished: candidates, references, repeats; each architecture and seed once.
+
+    Args:
+        with_finals: the final stage's too, where that is by the same judge, and so by the same recipe.
+    """
+    finals = run.judged("final") if with_finals and run.question.judge == FINAL_JUDGE else []
+    records = [*finals, *run.candidates, *run.references, *run.judged("repeats")]
     return list({(r.key, r.seed): r for r in records if r.finished}.values())
 
 
-def pooled_of(run: Run, space: Space, table: CostTable) -> Pooled | None:
+def pooled_of(run: Run, space: Space, table: CostTable, with_finals: bool = False) -> Pooled | None:
     """The model over all that was judged."""
-    return pooled(space, judged(run), table.options(space, "flops"))
+    return pooled(space, judged(run, with_finals), table.options(space, "flops"))

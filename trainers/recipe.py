@@ -58,10 +58,10 @@ class Recipe:
         return self.steps * self.batch
 
 
+SCRATCH = Recipe(epochs=20, batch=64, optimizer="sgd", peak_lr=0.1, weight_decay=5e-4, averaged=0.0)
 INHERITED = Recipe(epochs=4, peak_lr=5e-3)  # a candidate that starts from trained weights
 PARENT = Recipe(epochs=12, images_per_epoch=2048)  # the vanilla network that it starts from
-RECIPES = {"inherited": INHERITED}  # judge → its recipe; ``Recipe()`` is that of all others
-LONG = Recipe(epochs=16)  # of the final stage
+RECIPES = {"scratch": SCRATCH, "inherited": INHERITED}  # judge → its recipe; ``Recipe()`` is that of all others
 
 
 def scaled(recipe: Recipe, own: Recipe, judge: str) -> Recipe:

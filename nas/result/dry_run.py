@@ -10,16 +10,14 @@ from rich.console import Console
 from search_spaces import VANILLA
 from search_spaces.space import backbone_slots
 from trainers.judges import WANT_PARENT
-from trainers.recipe import LONG, PARENT
+from trainers.recipe import PARENT, SCRATCH
 
 from ..budget import within
 from ..metrics import METRICS
 from ..preparation import Prepared, reachable, seconds_per_image, trial_s
-from ..stages import FINAL_SEEDS, planned_repeats
-from ..uniform import compared_with
+from ..stages import FINAL_SEEDS, planned_repeats, references_again
+from ..uniform import compared_with, to_beat
 from .tables import print_lines, print_table
-
-BESIDE = 3  # vanilla, a setting of the papers, one of the space: what the finalists are to beat
 
 
 def print_dry_run(console: Console, ready: Prepared) -> None:
@@ -53,12 +51,15 @@ def _lines(ready: Prepared) -> Iterator[str]:
 def _plan(ready: Prepared) -> Iterator[str]:
     """What each stage trains, and about how long all take on this machine's cores."""
     question, recipe = ready.question, ready.question.recipe
-    beside = len(compared_with(ready.space, ready.table, question.budget)) if question.references else 0
+    named = compared_with(ready.space, ready.table, question.budget) if question.references else {}
+    costs = {name: ready.table.total(a) for name, a in named.items()}
+    rivals = to_beat(costs, question.budget, lambda name: -costs[name]["flops"])  # at most: one more than those alike
+    beside = len(named)
     again = planned_repeats(question.trials, question.repeats)
-    again += beside if again else 0
-    final = (question.final + min(beside, BESIDE)) * FINAL_SEEDS if question.final else 0
+    again += beside if again and references_again(question) else 0
+    final = (question.final + len(rivals)) * FINAL_SEEDS if question.final else 0
     parent = question.judge in WANT_PARENT and question.weights is None
-    longer, dense = map(ready.scaled, (LONG, PARENT))
+    longer, dense = map(ready.scaled, (SCRATCH, PARENT))
     each = seconds_per_image(question, ready.space, ready.data)
     trial, last, parents = (trial_s(each, r, ready.data) for r in (recipe, longer, dense))
     seconds = (question.trials + beside + again) * trial + final * last + parent * parents

@@ -72,7 +72,7 @@ class Ending:
 
     def _found(self, measured: Measured) -> Found:
         """What all records together say."""
-        pool = pooled_of(self.run, self.exporter.space, self.stages.table)
+        pool = pooled_of(self.run, self.exporter.space, self.stages.table, with_finals=True)
         return Found(measured, pool, verdict_of(self.stages.finals(), self.run.question.budget, measured))
 
     def outcome(self, watch: Watch) -> Outcome:

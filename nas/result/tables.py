@@ -83,7 +83,7 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         for standing in verdict.standings
     ]
     headings = ["network", "accuracy", "test", METRICS["flops"].column[0], "seeds"]
-    print_table(console, "Final stage: trained longer, mean ± standard error", headings, [rows])
+    print_table(console, "Final stage: trained from nothing, mean ± standard error", headings, [rows])
     print_lines(console, verdict.sentence())
 
 

@@ -49,7 +49,6 @@ class Standing:
 
     @property
     def is_papers(self) -> bool:
-        """Whether it stands there as the papers' setting; where that is the space's best uniform one too, as that."""
         return self.name.startswith("papers' ")
 
 
@@ -91,6 +90,11 @@ class Verdict:
         """The most accurate candidate within the budgets."""
         return next((s for s in self.standings if s.is_candidate and self._kept(s)), None)
 
+    @property
+    def uniform(self) -> Standing | None:
+        """The most accurate uniform setting within the budgets: the one to beat."""
+        return next((s for s in self.standings if s.is_uniform and self._kept(s)), None)
+
     def _kept(self, standing: Standing) -> bool:
         return not broken(self.budgets, self.measured.costs(standing.trainings[0]))
 
@@ -99,16 +103,18 @@ class Verdict:
         found = self.found
         if found is None:
             return ""
-        others = [s for s in self.standings if s.is_uniform]
+        others = [s for s in self.standings if s is self.uniform or s.is_papers]
         said = [self._compared(found, other) for other in others]
         seeds = min(len(s.trainings) for s in self.standings)
-        count = f"{seeds} seed{'' if seeds == 1 else 's'} each"
+        epochs = max(len(r.accuracy_by_epoch) for s in self.standings for r in s.trainings)
+        count = f"{seeds} seed{'' if seeds == 1 else 's'} each" + (f", {epochs} epochs" if epochs else "")
         of = f"{found.name} ({found.flops / 1e9:.3f} GFLOPs, {found.accuracy:.1%})"
         return f"{of}: {'; '.join(said) or 'nothing to compare it with'}; {count}"
 
     def _compared(self, found: Standing, other: Standing) -> str:
         difference, error = self.difference(found, other)
-        of = f"{other.name} ({other.flops / 1e9:.3f} GFLOPs)"
+        best = "the best uniform setting " if other is self.uniform else ""
+        of = f"{best}{other.name.removeprefix('uniform ')} ({other.flops / 1e9:.3f} GFLOPs)"
         figures = f"{100 * difference:+.1f} ± {100 * error:.1f} points"
         if not self.freedom:
             return f"{100 * difference:+.1f} points over {of}, with an error that one seed does not tell"

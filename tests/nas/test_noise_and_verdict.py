@@ -53,7 +53,7 @@ def test_noise_is_found_again() -> None:
 
 def verdict(found: Sequence[float], uniform: Sequence[float], budget: str = "2GFLOPs", flops: float = 1e9) -> Verdict:
     records = [record(f"0007, seed {s}", "f", s, a, flops) for s, a in enumerate(found)]
-    records += [record(f"best uniform spconv(alpha=1/8, groups=1), seed {s}", "u", s, a) for s, a in enumerate(uniform)]
+    records += [record(f"uniform spconv(alpha=1/8, groups=1), seed {s}", "u", s, a) for s, a in enumerate(uniform)]
     records += [record(f"vanilla, seed {s}", "v", s, 0.99, 4e9) for s in range(3)]
     records += [record(f"papers' SPConv α=1/4 g=2, seed {s}", "p", s, 0.70, 3e9) for s in range(3)]
     made = verdict_of(records, [parse_budget(budget)], Measured({}, {}))
@@ -69,14 +69,16 @@ def test_a_clear_difference_is_said_with_its_error() -> None:
     assert made.std == pytest.approx((4 * 0.01**2 / 8) ** 0.5)  # two of four networks scatter, two degrees each
     assert error == pytest.approx(made.std * (2 / 3) ** 0.5)
     assert made.best is made.found is found
-    assert "+2.0 ± 0.6 points over best uniform spconv(alpha=1/8, groups=1) (1.000 GFLOPs)" in made.sentence()
+    assert (
+        "+2.0 ± 0.6 points over the best uniform setting spconv(alpha=1/8, groups=1) (1.000 GFLOPs)" in made.sentence()
+    )
     assert "papers' SPConv α=1/4 g=2 (3.000 GFLOPs)" in made.sentence()
     assert "3 seeds each" in made.sentence()
 
 
 def test_one_that_the_noise_covers_is_none() -> None:
     made = verdict([0.91, 0.89, 0.90], [0.89, 0.91, 0.895])
-    assert "no difference that could be measured from best uniform" in made.sentence()
+    assert "no difference that could be measured from the best uniform setting" in made.sentence()
 
 
 def test_a_better_uniform_setting_is_the_best_and_the_sentence_says_by_how_much() -> None:
@@ -84,6 +86,17 @@ def test_a_better_uniform_setting_is_the_best_and_the_sentence_says_by_how_much(
     assert made.best.key == "u"
     assert made.found.key == "f"
     assert "-4.0 ±" in made.sentence()
+
+
+def test_the_best_uniform_setting_is_the_one_that_the_final_stage_says() -> None:
+    """Of several; one over the budget is none of them."""
+    scores = {"uniform a": 0.80, "uniform b": 0.85, "uniform c": 0.82, "0001": 0.9}
+    records = [record(f"{name}, seed {s}", name, s, a) for name, a in scores.items() for s in range(2)]
+    records += [record(f"uniform big, seed {s}", "big", s, 0.95, flops=3e9) for s in range(2)]
+    made = verdict_of(records, [parse_budget("2GFLOPs")], Measured({}, {}))
+    assert made.uniform.name == "uniform b"
+    assert "the best uniform setting b" in made.sentence()
+    assert not any(name in made.sentence() for name in ("setting a", "setting c", "big"))
 
 
 def test_what_is_over_the_budget_wins_nothing() -> None:
@@ -105,7 +118,7 @@ def test_trainings_stand_in_the_order_of_their_seeds() -> None:
 
 
 def test_one_seed_has_no_error() -> None:
-    records = [record("0001, seed 0", "f", 0, 0.9), record("best uniform ghost, seed 0", "u", 0, 0.8)]
+    records = [record("0001, seed 0", "f", 0, 0.9), record("uniform ghost, seed 0", "u", 0, 0.8)]
     made = verdict_of(records, [], Measured({}, {}))
     assert (made.std, made.freedom) == (0.0, 0)
     assert "+10.0 points over" in made.sentence()

@@ -65,6 +65,13 @@ def test_every_option_is_stored_or_settable_on_resume_or_refused_there(name: str
     assert refused == bool(option.fixed)
 
 
+def test_weights_alone_ask_for_the_judge_that_starts_from_them() -> None:
+    assert asked({"weights": "vanilla.pt"}).judge == "inherited"
+    assert asked({}).judge == "scratch"
+    with pytest.raises(BadInput, match="--weights goes with --judge inherited, got --judge scratch"):
+        asked({"weights": "vanilla.pt", "judge": "scratch"})
+
+
 def test_the_command_line_has_no_option_beside_these() -> None:
     """One that is added to the parser alone would be lost on the way."""
     written = {o for action in parser()._actions for o in action.option_strings}
@@ -111,7 +118,7 @@ def test_a_question_survives_its_document() -> None:
 
 
 def test_python_asks_as_the_command_line_does() -> None:
-    assert asked({"recipe": replace(RECIPES["inherited"], epochs=3)}) == asked({"epochs": 3})
+    assert asked({"recipe": replace(RECIPES["scratch"], epochs=3)}) == asked({"epochs": 3})
     assert asked({"references": False}) == asked({"no_references": True})
     assert asked({"budget": "1GFLOPs"}) == asked({"budget": ["1GFLOPs"]})
     with pytest.raises(BadInput, match="unknown option 'epoch': did you mean 'epochs'"):

@@ -18,8 +18,8 @@ from nas.preparation import feasible_set
 from nas.question import asked
 from nas.run import Run
 from nas.stage import Stage
-from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats
-from nas.uniform import MOST, uniform_settings
+from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats, pooled_of
+from nas.uniform import ALIKE, MOST, uniform_settings
 from search_spaces import VANILLA, Space
 from search_spaces.checks import BadInput
 from trainers.report import Report, Status
@@ -33,6 +33,7 @@ class Sandbox:
     def __init__(self, space: Space, table: CostTable, folder: Path, **options: object) -> None:
         self.space, self.table = space, table
         given = {"budget": "39MFLOPs", "output": folder, "name": "run", "device": "cpu", "sampler": "random"}
+        given["judge"] = "inherited"
         question = asked({**given, "trials": 12, **options})
         (question.folder / "state").mkdir(parents=True)
         self.run = Run(question.folder, "id", question, {})
@@ -83,11 +84,28 @@ def test_repeats_are_the_first_candidates_and_the_references_under_another_seed(
     assert all(by_key[r.key].accuracy != r.accuracy for r in again if r.key in by_key)
 
 
+def test_what_the_final_stage_judges_as_trials_are_is_noise_and_score_as_well(
+    space: Space, table: CostTable, tmp_path: Path
+) -> None:
+    box = Sandbox(space, table, tmp_path, judge="scratch")
+    box.trials()
+    assert work(box.stages().repeats()) == planned_repeats(12, None)  # references come again in the final stage
+    before = pooled_of(box.run, space, table, with_finals=True)
+    trained = work(box.stages().final())
+    after, chosen_from = (pooled_of(box.run, space, table, with_finals=w) for w in (True, False))
+    assert after.noise.freedom > before.noise.freedom == chosen_from.noise.freedom
+    vanilla_too = sum(space.indices(r.built_architecture()) is not None for r in box.run.judged("final"))
+    assert len(after.rows) == len(before.rows) + vanilla_too <= len(before.rows) + trained
+    assert all(r.isdigit() for r in chosen_from.names.values() if r[0].isdigit())
+
+
 def test_a_stage_goes_on_where_it_was(box: Sandbox) -> None:
     """Made anew after each judging, it judges each once; then the run has nothing to do."""
     box.trials()
     for name in ("repeats", "final"):
-        judgings = sum(work(getattr(box.stages(), name)(), most=1) for _ in range(100))
+        judgings = 0
+        while judgings < 100 and work(getattr(box.stages(), name)(), most=1):
+            judgings += 1
         records = box.run.judged(name)
         assert len(records) == judgings < 100  # it came to an end
         assert len({(r.key, r.seed) for r in records}) == len(records)
@@ -102,8 +120,12 @@ def test_the_final_stage_has_candidates_that_differ_beside_what_they_are_to_beat
     names = {r.name.rpartition(", seed ")[0] for r in records}
     keys = {r.key for r in records}
     assert len(records) == FINAL_SEEDS * len(names) == FINAL_SEEDS * len(keys)
+    assert {r.seed for r in records}.isdisjoint({r.seed for r in judged(box.run)})  # luck is not counted twice
     assert "vanilla" in names
     assert any(name.startswith("papers' ") for name in names)
+    kept = [r for r in box.run.references if r.name != "vanilla" and r.costs["flops"] <= 39e6]
+    most = max(r.costs["flops"] for r in kept)
+    assert {r.key for r in kept if r.costs["flops"] >= ALIKE * most} <= keys  # whatever the model thinks of them
     assert sum(name.isdigit() or name.startswith("unseen") for name in names) >= 2
     within = [r for r in records if r.name.startswith(("0", "unseen"))]
     assert all(r.costs["flops"] <= 39e6 for r in within)
@@ -203,7 +225,19 @@ def test_a_search_that_is_killed_in_every_stage_is_gone_on_with(tmp_path: Path) 
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SPACE))
     run = tmp_path / "run"
     asked_for = ["--space", str(tmp_path / "small.yaml"), "--trials", "4", "--epochs", "1", "--no-references"]
-    begin = [*asked_for, "--repeats", "2", "--final", "1", "--output", str(tmp_path), "--name", "run"]
+    begin = [
+        *asked_for,
+        "--judge",
+        "inherited",
+        "--repeats",
+        "2",
+        "--final",
+        "1",
+        "--output",
+        str(tmp_path),
+        "--name",
+        "run",
+    ]
     seen: dict[str, list[str]] = {}
     for name in ("parent", "trials", "repeats", "final"):
         going = ["--resume", str(run)] if run.exists() else begin
@@ -220,7 +254,7 @@ def test_a_search_that_is_killed_in_every_stage_is_gone_on_with(tmp_path: Path) 
         assert len(after) == count
     assert not list((run / "state").glob("checkpoints-*/*"))
     best = yaml.safe_load((run / "best.yaml").read_text())
-    assert best["metrics"]["final"]["seeds"] == [0, 1, 2]
+    assert best["metrics"]["final"]["seeds"] == [2, 3, 4]
     assert best["metrics"]["accuracy_noise"]["degrees_of_freedom"] == 2
 
 
