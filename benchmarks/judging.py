@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,37 @@ from nas.cost.latency import describe
 from nas.cost.table import build_table
 from nas.preparation import feasible_set
 from nas.question import asked
+from nas.uniform import compared_with, to_beat
 from search_spaces import VANILLA, Architecture, Space, load_space
 from trainers.data import DATASETS
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Setting
-from trainers.recipe import PARENT, RECIPES, Recipe
+from trainers.recipe import PARENT, RECIPES, SCRATCH, Recipe
 from trainers.report import Report
 
 WIDTH, RESOLUTION = 0.25, 24
-TRUTH = Recipe(epochs=40, batch=64, optimizer="sgd", peak_lr=0.1, weight_decay=5e-4, averaged=0.0)  # ten default trials
-OF_RECIPE = {"truth": "scratch"}  # by another recipe
+TRUTH = replace(SCRATCH, epochs=40)  # ten trials of the judge ``inherited``
+OTHERS = {"truth": TRUTH}  # name → recipe, by the judge ``scratch``
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: ``name`` of its architecture, as in its YAML."""
+    """One training: ``name`` of its architecture, as in its YAML.
+
+    Args:
+        judge: its name in the record; ``by`` is the one of ``JUDGES`` that judges, if that is another.
+    """
 
     name: str
     architecture: Mapping[str, Any]
     judge: str
     recipe: Recipe
     seed: int
+    by: str | None = None
+
+    @property
+    def judged_by(self) -> str:
+        return self.by or ("scratch" if self.judge in OTHERS else self.judge)
 
 
 def within(space_name: str, budget: str | None, count: int, seed: int) -> tuple[Space, list[Architecture]]:
@@ -81,11 +91,10 @@ def run(
 
 def _judged(job: Job, dataset: str, data_root: str | None, parent: bytes | None) -> Report:
     data = DATASETS[dataset](None if data_root is None else Path(data_root), RESOLUTION)
-    state = (
-        None if parent is None or job.judge not in WANT_PARENT else torch.load(io.BytesIO(parent), weights_only=True)
-    )
+    inherits = parent is not None and job.judged_by in WANT_PARENT
+    state = torch.load(io.BytesIO(parent or b""), weights_only=True) if inherits else None
     setting = Setting(data, job.recipe, WIDTH, RESOLUTION, "cpu", 1, state, keeps_weights=job.name == "vanilla")
-    judging = JUDGES[OF_RECIPE.get(job.judge, job.judge)](setting).begin(job.architecture, None, job.seed)
+    judging = JUDGES[job.judged_by](setting).begin(job.architecture, None, job.seed)
     report = judging.step()
     while not report.status.is_final:
         report = judging.step()
@@ -94,7 +103,16 @@ def _judged(job: Job, dataset: str, data_root: str | None, parent: bytes | None)
 
 def recipe_of(judge: str) -> Recipe:
     """As a run has it by default."""
-    return RECIPES.get(judge, Recipe())
+    return OTHERS.get(judge) or RECIPES.get(judge, Recipe())
+
+
+def uniform_at(space: Space, budget: str) -> dict[str, Architecture]:
+    """Name → the uniform settings that a final stage within this budget has."""
+    table = build_table(space, torch.device("cpu"), Path("results/.cache"))
+    limits = asked({"space": space.name, "budget": budget}).budget
+    named = {name: a for name, a in compared_with(space, table, limits).items() if name != "vanilla"}
+    costs = {n: table.total(a) for n, a in named.items()}
+    return {name: named[name] for name in to_beat(costs, limits, lambda n: costs[n]["flops"])}
 
 
 def entry(job: Job, report: Report) -> dict[str, Any]:

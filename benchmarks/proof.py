@@ -3,8 +3,8 @@
     python launch.py --space spconv_layerwise --budget 2.68GFLOPs --trials 60 --name proof
     python benchmarks/proof.py results/proof --output benchmarks/results/proof-spconv.json
 
-The network that the final stage named, the papers' setting, and every uniform setting of the space within the budget
-with as many FLOPs, trained ten times as long as a trial, with SGD, under seeds that the search had not seen.
+The network that the final stage named, and all uniform settings that stood there, the papers' and the space's own,
+trained ten times as long as a trial, with SGD, under seeds that the search had not seen.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from nas.run import Run
 from trainers.report import Status
 
 FIRST_SEED = 100
-ALIKE = 0.97  # of the winner's FLOPs
 
 
 def main() -> None:
@@ -39,7 +38,8 @@ def main() -> None:
     said = verdict_of(run.judged("final"), question.budget, Measured({}, {}))
     if said is None or said.found is None:
         parser.error(f"{asked.run} has no final stage with a candidate within its budget: run the search to its end")
-    known = {said.found.name: said.found.trainings[0]} | ({} if asked.alone else to_beat(run, said))
+    chosen = [s for s in said.standings if s is said.found or (s.is_uniform and not asked.alone)]
+    known = {s.name: s.trainings[0] for s in chosen}
     recipe = replace(judging.TRUTH, epochs=asked.epochs)
     jobs = [
         judging.Job(name, r.architecture, "truth", recipe, FIRST_SEED + i)
@@ -52,8 +52,8 @@ def main() -> None:
         trainings.append(judging.entry(job, report))
         print(f"{job.name} seed {job.seed}: {report.accuracy or 0:.2%} in {report.cpu_s:.0f} s", flush=True)
         if report.status is Status.FINISHED:
-            told = {"accuracy": report.accuracy, "test_accuracy": report.test_accuracy, "seed": job.seed}
-            records.append(replace(known[job.name], **told))
+            told = {name: getattr(report, name) for name in ("accuracy", "test_accuracy", "accuracy_by_epoch")}
+            records.append(replace(known[job.name], seed=job.seed, **told))
     verdict = verdict_of(records, question.budget, Measured({}, {}))
     assert verdict is not None
     judging.write(
@@ -65,23 +65,6 @@ def main() -> None:
             "trainings": sorted_by_name(trainings),
         },
     )
-
-
-def to_beat(run: Run, said: Verdict) -> dict[str, Record]:
-    """The uniform settings of the final stage, and all others of the space that need as many FLOPs as its winner.
-
-    Which of those is the best is not left to the search's judge, which may favour some operators.
-    """
-    assert said.found is not None
-    stage = {s.key: s.trainings[0] for s in said.standings if s.is_uniform}
-    near = [r for r in run.references if r.finished and ALIKE * said.found.flops <= r.costs["flops"] <= limit(run)]
-    named = {**stage, **{r.key: r for r in near if r.key not in stage}}
-    return {r.name.rpartition(", seed ")[0] or r.name: r for r in named.values()}
-
-
-def limit(run: Run) -> float:
-    """On FLOPs."""
-    return min((b.limit for b in run.question.budget if b.metric == "flops"), default=float("inf"))
 
 
 def summary(verdict: Verdict, run: Run) -> dict[str, Any]:
