@@ -245,7 +245,7 @@ def test_a_whole_run_with_an_odd_name_into_an_output_of_few_letters(cache: Path)
         said = done.stdout.decode("ascii")
         assert done.returncode == 0, said + done.stderr.decode()
         assert name in said
-        assert "SPConv alpha=1/2 g=2" in said
+        assert "SPConv alpha=" in said  # whichever of them is not the best: that one is called so
         assert done.stderr == b""
     assert (cache / name / "pareto.png").stat().st_size > 10_000
 

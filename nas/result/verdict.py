@@ -1,4 +1,4 @@
-"""What the final stage found: longer trainings under several seeds, and the differences with their errors."""
+"""What the final stage found: trainings under several seeds, and the differences with their errors."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
