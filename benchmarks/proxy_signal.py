@@ -48,7 +48,7 @@ def summary(trainings: Sequence[dict[str, Any]], figure: str = "accuracy") -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--judge", choices=JUDGES, default="inherited")
+    parser.add_argument("--judge", choices=JUDGES, default="scratch")
     parser.add_argument("--space", default="spconv_layerwise")
     parser.add_argument("--budget", default="2.68GFLOPs")
     parser.add_argument("--architectures", type=int, default=24)
