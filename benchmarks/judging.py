@@ -5,6 +5,7 @@ Nothing here is run by itself; see ``proxy_signal.py``, ``fidelity.py`` and ``pr
 
 import io
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -112,7 +113,7 @@ def uniform_at(space: Space, budget: str) -> dict[str, Architecture]:
     limits = asked({"space": space.name, "budget": budget}).budget
     named = {name: a for name, a in compared_with(space, table, limits).items() if name != "vanilla"}
     costs = {n: table.total(a) for n, a in named.items()}
-    return {name: named[name] for name in to_beat(costs, limits, lambda n: costs[n]["flops"])}
+    return {name: named[name] for name in to_beat(costs, limits, lambda n: (costs[n]["flops"], math.inf))}
 
 
 def entry(job: Job, report: Report) -> dict[str, Any]:

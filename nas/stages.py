@@ -1,5 +1,6 @@
 """What a run judges beside its trials: the parent before them, repeats and the final stage behind them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -134,8 +135,13 @@ class Stages:
     def _to_beat(self, pool: Pooled) -> dict[str, Architecture]:
         finished = {r.name: r for r in self.candidates.references.records if r.finished}
         costs = {name: r.costs for name, r in finished.items()}
-        named = to_beat(costs, self.run.question.budget, lambda name: pool.mean(finished[name]))
+        named = to_beat(costs, self.run.question.budget, lambda name: self._worth(pool, finished[name]))
         return {shown: finished[name].built_architecture() for name, shown in named.items()}
+
+    def _worth(self, pool: Pooled, record: Record) -> tuple[float, float]:
+        """Mean and standard deviation of its accuracy in the final stage; another judge may be wrong by anything."""
+        mean, deviation = pool.predicted.get(record.key, (record.accuracy or 0.0, math.inf))
+        return mean, deviation if self.run.question.judge == FINAL_JUDGE else math.inf
 
 
 def planned_repeats(trials: int, asked: int | None) -> int:

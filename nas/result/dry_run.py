@@ -53,7 +53,7 @@ def _plan(ready: Prepared) -> Iterator[str]:
     question, recipe = ready.question, ready.question.recipe
     named = compared_with(ready.space, ready.table, question.budget) if question.references else {}
     costs = {name: ready.table.total(a) for name, a in named.items()}
-    rivals = to_beat(costs, question.budget, lambda name: -costs[name]["flops"])  # at most: one more than those alike
+    rivals = to_beat(costs, question.budget)  # at most
     beside = len(named)
     again = planned_repeats(question.trials, question.repeats)
     again += beside if again and references_again(question) else 0
