@@ -58,6 +58,7 @@ class Recipe:
         return self.steps * self.batch
 
 
+# Half of what counts as a long training here: what is chosen by it holds there (benchmarks/README.md, fidelity).
 SCRATCH = Recipe(epochs=20, batch=64, optimizer="sgd", peak_lr=0.1, weight_decay=5e-4, averaged=0.0)
 INHERITED = Recipe(epochs=4, peak_lr=5e-3)  # a candidate that starts from trained weights
 PARENT = Recipe(epochs=12, images_per_epoch=2048)  # the vanilla network that it starts from
