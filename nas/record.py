@@ -12,7 +12,7 @@ from .metrics import objectives
 if TYPE_CHECKING:
     from search_spaces import Architecture
 
-FORMAT = 3  # of a ledger's lines and of search.yaml
+FORMAT = 4  # of a ledger's lines and of search.yaml
 OLD_COSTS = ("flops", "params", "latency_ms")  # in format 1 each had a key of its own
 _architecture_from = Late("search_spaces.architecture", "architecture_from")
 

@@ -48,6 +48,7 @@ SAID = {
     "repeats": "the noise, by a second seed",
     "final": "the final stage, from nothing and under three seeds",
 }
+LEARNED = 2.0  # times what guessing has: with less, a network has learned hardly anything
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -321,10 +322,21 @@ class Search:
     def _ended(self, stage: str, record: Record) -> None:
         """Called with each record that is on disk."""
         self._forget(stage, record)
+        if record.name == "vanilla" and record.finished:
+            self._say_if_nothing_was_learned(record.accuracy or 0.0)
         if self.mirror is not None:
             self.mirror.sync()
             if self.mirror.problem:
                 self.watch.said(f"the copy at --storage is behind: {self.mirror.problem}")
+
+    def _say_if_nothing_was_learned(self, accuracy: float) -> None:
+        """By the vanilla network, from which more may be expected than from what replaces it."""
+        chance = 1 / self.ready.data.classes
+        if accuracy < LEARNED * chance:
+            self.watch.said(
+                f"the vanilla network's proxy has {accuracy:.1%} after a trial, where guessing has {chance:.1%}: "
+                "it learns too little for scores to tell networks apart; train longer (--epochs)"
+            )
 
     def _forget(self, stage: str, *records: Record) -> None:
         """Their checkpoints. Where that can't be done now, it is when the run is gone on with."""

@@ -247,6 +247,7 @@ def test_a_whole_run_with_an_odd_name_into_an_output_of_few_letters(cache: Path)
         assert name in said
         assert "SPConv alpha=" in said  # whichever of them is not the best: that one is called so
         assert done.stderr == b""
+        assert ("it learns too little" in " ".join(said.split())) == (arguments is question)  # one epoch
     assert (cache / name / "pareto.png").stat().st_size > 10_000
 
 

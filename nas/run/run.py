@@ -126,7 +126,7 @@ class Run:
                 document = _from_format_1(document)
             elif version == 2:
                 document = {"repeats": 0, "final": 0, "weights": None, **document}
-            elif version != FORMAT:
+            elif version not in (3, FORMAT):  # 3: its scores are of other recipes
                 raise BadInput(f"its format is {version}, this version reads 1 to {FORMAT}")
             return cls(folder, str(document["id"]), from_document(document, folder), document)
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -70,8 +70,8 @@ def test_a_ledger_of_the_first_format_is_read() -> None:
 
 def test_a_ledger_of_a_later_format_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    path.write_text('{"format": 4, "name": "a"}\n')
-    with pytest.raises(BadInput, match=r"line 1: .* its format is 4, this version reads 1 to 3$"):
+    path.write_text('{"format": 5, "name": "a"}\n')
+    with pytest.raises(BadInput, match=r"line 1: .* its format is 5, this version reads 1 to 4$"):
         read_ledger(path)
 
 

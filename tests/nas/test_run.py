@@ -14,7 +14,7 @@ from rich.console import Console
 
 from nas.metrics import METRICS, OBJECTIVES
 from nas.question import asked
-from nas.record import Record
+from nas.record import FORMAT, Record
 from nas.result.found import Found
 from nas.result.front import pareto_front
 from nas.result.measured import Measured
@@ -107,7 +107,7 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
         ("", "can't be read: AttributeError"),
         ("[1, 2]", "can't be read: AttributeError"),
         ("format: 2\nid: a", "can't be read: KeyError"),
-        ("format: 7", "its format is 7, this version reads 1 to 3"),
+        ("format: 7", "its format is 7, this version reads 1 to 4"),
         ("{", "can't be read: ParserError"),
         ("a: \xff", "can't be read: UnicodeDecodeError"),
     ],
@@ -144,6 +144,16 @@ def test_a_run_of_the_first_format_is_read_and_not_gone_on_with(tmp_path: Path) 
     assert str(Run.read(tmp_path).question.budget[0]) == "20MFLOPs"
     with pytest.raises(BadInput, match="earlier version: it can be read, not gone on with"):
         Run.to_go_on(tmp_path, {})
+
+
+def test_a_run_whose_scores_are_of_other_recipes_is_read_and_not_gone_on_with(tmp_path: Path) -> None:
+    """Format 3: trainings of the same stage and seed would mix two recipes."""
+    run = made(tmp_path)
+    path = run.folder / "search.yaml"
+    path.write_text(path.read_text().replace(f"format: {FORMAT}", "format: 3"))
+    assert Run.read(run.folder).question == run.question
+    with pytest.raises(BadInput, match="earlier version: it can be read, not gone on with"):
+        Run.to_go_on(run.folder, {})
 
 
 def test_what_is_changed_on_resume_stays_changed(tmp_path: Path) -> None:
