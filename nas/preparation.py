@@ -15,7 +15,7 @@ from trainers.data import DATASETS
 from trainers.data.base import ImageData
 from trainers.loop import is_fast
 from trainers.proxy import ProxyTraining
-from trainers.recipe import Recipe, scaled
+from trainers.recipe import RECIPES, Recipe, scaled
 
 from .budget import Budget, within
 from .cost.apart import measure_apart
@@ -23,7 +23,7 @@ from .cost.table import CostTable, build_table
 from .feasible import Feasible
 from .knapsack import Limit
 from .metrics import METRICS, show
-from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, Question
+from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, FINAL_JUDGE, Question
 
 MEASURED_BATCHES = 8
 LONGEST_S = {True: 45.0, False: 90.0}  # one trial, where the chip is fast with bfloat16 or not
@@ -43,6 +43,11 @@ class Prepared:
     table: CostTable
     feasible: Feasible
     weights: bytes | None = None
+
+    @property
+    def final_recipe(self) -> Recipe:
+        """Of the final stage."""
+        return self.question.recipe if self.question.finals_are_alike else self.scaled(RECIPES[FINAL_JUDGE])
 
     def scaled(self, recipe: Recipe) -> Recipe:
         """Another stage's recipe, as this run's trials are scaled, and with epochs no longer than the data set."""

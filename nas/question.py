@@ -34,6 +34,7 @@ from .stopping import STOPPING
 DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_TRIALS = {"cuda": 200}  # on CPUs, what a measurement of this machine allows
 DEFAULT_GPU_SHARE = 0.25
+FINAL_JUDGE = "scratch"
 LONGEST_NAME = 200
 SEARCHED, JUDGED, PROPOSED, PLACED, KEPT = (
     "what is searched",
@@ -217,6 +218,11 @@ class Question:
             raise BadInput(f"--weights goes with --judge {' or '.join(WANT_PARENT)}, got --judge {self.judge}")
         _check_gpus(self.device, self.gpus_per_trial)
         _check_name(self.name)
+
+    @property
+    def finals_are_alike(self) -> bool:
+        """Whether the final stage judges as trials are judged: by the same judge and recipe."""
+        return self.judge == FINAL_JUDGE
 
     @property
     def space_name(self) -> str:

@@ -14,7 +14,7 @@ from search_spaces.space import parse_space
 from trainers import checkpoint
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
-from trainers.recipe import PARENT, SCRATCH, Recipe
+from trainers.recipe import PARENT, Recipe
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
@@ -29,7 +29,7 @@ from .preparation import (
     read_weights,
     require_same_data,
 )
-from .question import Question, asked, named, to_document
+from .question import FINAL_JUDGE, Question, asked, named, to_document
 from .record import Record
 from .result.ending import Ending, Outcome
 from .run import Run
@@ -38,7 +38,7 @@ from .run.journal import TornWarning
 from .run.provenance import provenance
 from .run.run import require_new
 from .run.watch import Careful, Watch
-from .stages import FINAL_JUDGE, Stages
+from .stages import Stages
 from .tune.cluster import Cluster, connected
 from .tune.conductor import Conductor, Queue
 from .tune.tuner import Work, checkpoint_name, run_trials
@@ -227,7 +227,7 @@ class Search:
             (Leg("parent", "scratch", self.ready.scaled(PARENT), keeps=True), self.stages.parent),
             (own, lambda: self.candidates),
             (replace(own, name="repeats"), self.stages.repeats),
-            (Leg("final", FINAL_JUDGE, self.ready.scaled(SCRATCH)), self.stages.final),
+            (Leg("final", FINAL_JUDGE, self.ready.final_recipe), self.stages.final),
         ]
         for leg, queue_of in steps:
             queue = self._or_export(queue_of)
@@ -322,7 +322,7 @@ class Search:
     def _ended(self, stage: str, record: Record) -> None:
         """Called with each record that is on disk."""
         self._forget(stage, record)
-        if record.name == "vanilla" and record.finished:
+        if record.name.partition(",")[0] == "vanilla" and record.finished:
             self._say_if_nothing_was_learned(record.accuracy or 0.0)
         if self.mirror is not None:
             self.mirror.sync()

@@ -23,7 +23,7 @@ from .run import Run
 from .stage import Stage
 from .uniform import to_beat
 
-FINAL_JUDGE, FINAL_SEEDS = "scratch", 3
+FINAL_SEEDS = 3
 LEAST_REPEATS, MOST_REPEATS, SHARE = 3, 10, 5
 
 
@@ -141,7 +141,7 @@ class Stages:
     def _worth(self, pool: Pooled, record: Record) -> tuple[float, float]:
         """Mean and standard deviation of its accuracy in the final stage; another judge may be wrong by anything."""
         mean, deviation = pool.predicted.get(record.key, (record.accuracy or 0.0, math.inf))
-        return mean, deviation if self.run.question.judge == FINAL_JUDGE else math.inf
+        return mean, deviation if self.run.question.finals_are_alike else math.inf
 
 
 def planned_repeats(trials: int, asked: int | None) -> int:
@@ -151,7 +151,7 @@ def planned_repeats(trials: int, asked: int | None) -> int:
 
 def references_again(question: Question) -> bool:
     """Whether they are judged twice for the noise: not where the final stage judges some of them as trials are."""
-    return not (question.final and question.judge == FINAL_JUDGE)
+    return not (question.final and question.finals_are_alike)
 
 
 def judged(run: Run, with_finals: bool = False) -> list[Record]:
@@ -160,7 +160,7 @@ def judged(run: Run, with_finals: bool = False) -> list[Record]:
     Args:
         with_finals: the final stage's too, where that is by the same judge, and so by the same recipe.
     """
-    finals = run.judged("final") if with_finals and run.question.judge == FINAL_JUDGE else []
+    finals = run.judged("final") if with_finals and run.question.finals_are_alike else []
     records = [*finals, *run.candidates, *run.references, *run.judged("repeats")]
     return list({(r.key, r.seed): r for r in records if r.finished}.values())
 

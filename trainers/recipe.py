@@ -66,11 +66,15 @@ RECIPES = {"scratch": SCRATCH, "inherited": INHERITED}  # judge → its recipe; 
 
 
 def scaled(recipe: Recipe, own: Recipe, judge: str) -> Recipe:
-    """``recipe`` as much longer or shorter than usual as a judge's ``own`` one is."""
+    """``recipe`` as much longer or shorter than usual as a judge's ``own`` one is.
+
+    By SGD it has no fewer images an epoch: too few steps would leave it on its first plateau.
+    """
     usual = RECIPES.get(judge, Recipe())
     epochs = max(1, round(recipe.epochs * own.epochs / usual.epochs))
     images = max(1, round(recipe.images_per_epoch * own.images_per_epoch / usual.images_per_epoch))
-    return replace(recipe, epochs=epochs, images_per_epoch=images)
+    least = recipe.images_per_epoch if recipe.optimizer == "sgd" else 1
+    return replace(recipe, epochs=epochs, images_per_epoch=max(least, images))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from search_spaces import VANILLA
 from search_spaces.space import backbone_slots
 from trainers.judges import WANT_PARENT
-from trainers.recipe import PARENT, SCRATCH
+from trainers.recipe import PARENT
 
 from ..budget import within
 from ..metrics import METRICS
@@ -59,7 +59,7 @@ def _plan(ready: Prepared) -> Iterator[str]:
     again += beside if again and references_again(question) else 0
     final = (question.final + len(rivals)) * FINAL_SEEDS if question.final else 0
     parent = question.judge in WANT_PARENT and question.weights is None
-    longer, dense = map(ready.scaled, (SCRATCH, PARENT))
+    longer, dense = ready.final_recipe, ready.scaled(PARENT)
     each = seconds_per_image(question, ready.space, ready.data)
     trial, last, parents = (trial_s(each, r, ready.data) for r in (recipe, longer, dense))
     seconds = (question.trials + beside + again) * trial + final * last + parent * parents

@@ -1,14 +1,16 @@
 """How many trials, and how long, on machines of any speed."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from nas import preparation
-from nas.preparation import LEAST_TRIALS, LONGEST_S, MOST_TRIALS, measured, trial_s
+from nas.preparation import LEAST_TRIALS, LONGEST_S, MOST_TRIALS, Prepared, measured, trial_s
 from nas.question import asked
 from trainers.loop import is_fast
+from trainers.recipe import INHERITED, SCRATCH
 
 DATA = SimpleNamespace(validation=range(8192), test=range(8192))
 
@@ -34,3 +36,23 @@ def test_a_training_by_sgd_is_as_long_on_a_slow_machine(
 def test_what_was_asked_for_is_not_measured() -> None:
     question = asked({"trials": 3, "epochs": 2})
     assert measured(question, None, None, lambda text: pytest.fail(text)) is question
+
+
+def ready(**options: object) -> Prepared:
+    return Prepared(asked(options), None, SimpleNamespace(train=range(4096)), None, None)
+
+
+def test_finals_count_beside_trials_only_by_the_trials_own_recipe() -> None:
+    own = replace(SCRATCH, peak_lr=0.03, epochs=7, images_per_epoch=640)
+    alike = ready(judge="scratch", recipe=own)
+    assert alike.question.finals_are_alike
+    assert alike.final_recipe == own
+    assert not ready(judge="inherited").question.finals_are_alike
+
+
+@pytest.mark.parametrize("images", [32, 500, 1536, 3000])
+def test_a_final_stage_by_sgd_is_not_shortened_with_the_trials_of_a_slow_machine(images: int) -> None:
+    shortened = ready(judge="inherited", recipe=replace(INHERITED, images_per_epoch=images))
+    assert shortened.final_recipe.images_per_epoch == max(SCRATCH.images_per_epoch, images)
+    assert shortened.final_recipe.epochs == SCRATCH.epochs
+    assert ready(judge="inherited", epochs=2).final_recipe.epochs == SCRATCH.epochs // 2  # the user's own wish
