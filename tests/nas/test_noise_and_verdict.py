@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nas.budget import parse_budget
+from nas.legs import nothing_learned
 from nas.noise import noise_of
 from nas.record import Record
 from nas.result.measured import Measured
@@ -128,3 +129,13 @@ def test_one_seed_has_no_error() -> None:
 def test_nothing_finished_is_no_verdict() -> None:
     assert verdict_of([], [], Measured({}, {})) is None
     assert verdict_of([replace(record("0001, seed 0", "f", 0, None))], [], Measured({}, {})) is None
+
+
+@pytest.mark.parametrize("name", ["vanilla", "vanilla, seed 2"])
+@pytest.mark.parametrize(("accuracy", "is_said"), [(0.1, True), (0.19, True), (0.21, False), (None, False)])
+def test_a_vanilla_network_that_learned_nothing_is_said(name: str, accuracy: float | None, is_said: bool) -> None:
+    """Of ten classes; in the trials and in the final stage."""
+    said = nothing_learned(record(name, "v", 0, accuracy), 10)
+    assert (said is not None) == is_said
+    assert said is None or f"has {accuracy:.1%} after a trial, where guessing has 10.0%" in said
+    assert nothing_learned(record("0001", "v", 0, accuracy), 10) is None

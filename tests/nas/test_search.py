@@ -18,12 +18,12 @@ from ray.tune.experiment import Trial
 from nas.budget import parse_budget
 from nas.candidates import Candidates
 from nas.cost.table import CostTable, table_to_document
+from nas.legs import Search
 from nas.preparation import Prepared, feasible_set
 from nas.question import Question
 from nas.result.ending import Outcome
 from nas.run import Run
 from nas.run.watch import Watch
-from nas.searching import Search
 from nas.stages import Stages
 from nas.tune.cluster import connected
 from nas.tune.tuner import slim
