@@ -1,4 +1,4 @@
-"""Does a judge agree with a long training? The same architectures by every judge, and ten times as long with SGD.
+"""Does a judge agree with a long training? The same architectures by every judge, and for long by SGD.
 
     python benchmarks/fidelity.py --output benchmarks/results/fidelity.json
 
@@ -130,7 +130,7 @@ def main() -> None:
     named |= judging.uniform_at(space, asked.budget) if asked.uniform else {}
     truth = replace(judging.TRUTH, epochs=asked.truth_epochs)
     ways = {j: (None, judging.recipe_of(j)) for j in asked.judges} | {n: (by, r) for n, by, r in asked.also}
-    ways["truth"] = (None, truth)
+    ways["truth"] = ("scratch", truth)
     trainings = json.loads(asked.earlier.read_text())["trainings"] if asked.earlier else []
     known = {(t["name"], t["judge"], t["seed"]) for t in trainings}
     jobs = [

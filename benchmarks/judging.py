@@ -30,8 +30,7 @@ from trainers.recipe import PARENT, RECIPES, SCRATCH, Recipe
 from trainers.report import Report
 
 WIDTH, RESOLUTION = 0.25, 24
-TRUTH = replace(SCRATCH, epochs=40)  # ten trials of the judge ``inherited``
-OTHERS = {"truth": TRUTH}  # name → recipe, by the judge ``scratch``
+TRUTH = replace(SCRATCH, epochs=40)  # two trials of the judge ``scratch``, ten of ``inherited``
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Job:
 
     @property
     def judged_by(self) -> str:
-        return self.by or ("scratch" if self.judge in OTHERS else self.judge)
+        return self.by or self.judge
 
 
 def within(space_name: str, budget: str | None, count: int, seed: int) -> tuple[Space, list[Architecture]]:
@@ -104,7 +103,7 @@ def _judged(job: Job, dataset: str, data_root: str | None, parent: bytes | None)
 
 def recipe_of(judge: str) -> Recipe:
     """As a run has it by default."""
-    return OTHERS.get(judge) or RECIPES.get(judge, Recipe())
+    return RECIPES.get(judge, Recipe())
 
 
 def uniform_at(space: Space, budget: str) -> dict[str, Architecture]:
