@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-from fidelity import agreement  # noqa: E402
-from proxy_signal import summary  # noqa: E402
+from fidelity import agreement
+from proxy_signal import summary
 
 
 def trainings(table: np.ndarray) -> list[dict]:
