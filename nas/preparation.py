@@ -164,8 +164,9 @@ def measured(question: Question, space: Space, data: ImageData, doing: Callable[
     recipe, seconds = question.recipe, seconds_per_image(question, space, data)
     fast = is_fast(torch.device("cpu"))
     if recipe.optimizer != "sgd":
-        slow = trial_s(seconds, recipe, data) / LONGEST_S[fast]
-        images = max(recipe.batch, int(recipe.images_per_epoch / max(1.0, slow)))
+        scoring = trial_s(seconds, recipe, data) - seconds * SLOWER * recipe.images
+        images = int((LONGEST_S[fast] - scoring) / (seconds * SLOWER * recipe.epochs))
+        images = min(recipe.images_per_epoch, max(recipe.batch, images))
         recipe = replace(recipe, images_per_epoch=images)
     at_once = max(1.0, (os.cpu_count() or 1) / question.cpus_per_trial)
     count = SEARCH_S[fast] * at_once / trial_s(seconds, recipe, data)

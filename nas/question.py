@@ -145,7 +145,7 @@ class Question:
     repeats: int | None = option(
         None,
         PROPOSED,
-        "candidates judged under a second seed to know the noise (default: a fifth, 3 to 10)",
+        "candidates judged under a second seed to know the noise (default: 3 to 10, or 0 if --final shows it)",
         type=int,
     )
     final: int = option(

@@ -63,8 +63,7 @@ class Stages:
 
     def repeats(self) -> Stage:
         """Some candidates, the first ones, and the references, once more under another seed."""
-        asked = self.run.question.repeats
-        count = planned_repeats(self.run.question.trials, asked)
+        count = planned_repeats(self.run.question)
         finished = [r for r in self.candidates.ledger.records if r.finished and r.name.isdigit()]
         chosen = sorted(finished, key=lambda r: r.name)[:count]
         with_references = count and references_again(self.run.question)
@@ -144,9 +143,11 @@ class Stages:
         return mean, deviation if self.run.question.finals_are_alike else math.inf
 
 
-def planned_repeats(trials: int, asked: int | None) -> int:
-    """How many candidates are judged twice."""
-    return min(max(trials // SHARE, LEAST_REPEATS), MOST_REPEATS) if asked is None else asked
+def planned_repeats(question: Question) -> int:
+    """How many candidates are judged twice: by default none where the final stage shows the same noise."""
+    if question.repeats is not None:
+        return question.repeats
+    return min(max(question.trials // SHARE, LEAST_REPEATS), MOST_REPEATS) if references_again(question) else 0
 
 
 def references_again(question: Question) -> bool:

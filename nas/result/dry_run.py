@@ -55,7 +55,7 @@ def _plan(ready: Prepared) -> Iterator[str]:
     costs = {name: ready.table.total(a) for name, a in named.items()}
     rivals = to_beat(costs, question.budget)  # at most
     beside = len(named)
-    again = planned_repeats(question.trials, question.repeats)
+    again = planned_repeats(question)
     again += beside if again and references_again(question) else 0
     final = (question.final + len(rivals)) * FINAL_SEEDS if question.final else 0
     parent = question.judge in WANT_PARENT and question.weights is None
@@ -65,7 +65,9 @@ def _plan(ready: Prepared) -> Iterator[str]:
     seconds = (question.trials + beside + again) * trial + final * last + parent * parents
     yield (
         f"the run: {question.trials + beside} trials ({question.trials} candidates) of {recipe.images:,} training "
-        f"images each, {again} once more for the noise; final stage: {final} trainings of {longer.images:,} images"
+        f"images each"
+        + (f", {again} once more for the noise" if again else "")
+        + f"; final stage: {final} trainings of {longer.images:,} images"
         + (f"; first the vanilla network that they inherit from: {dense.images:,} images" if parent else "")
     )
     yield (

@@ -30,7 +30,9 @@ def test_a_training_by_sgd_is_as_long_on_a_slow_machine(
     else:
         is_slow = trial_s(seconds, question.recipe, DATA) > LONGEST_S[is_fast(torch.device("cpu"))]
         assert (found.recipe.images_per_epoch < question.recipe.images_per_epoch) == is_slow
-        assert found.recipe.steps_per_epoch >= 1
+        shortest = replace(question.recipe, images_per_epoch=question.recipe.batch)
+        longest = max(LONGEST_S[is_fast(torch.device("cpu"))], trial_s(seconds, shortest, DATA))
+        assert trial_s(seconds, found.recipe, DATA) <= longest  # scoring included
 
 
 def test_what_was_asked_for_is_not_measured() -> None:

@@ -22,6 +22,7 @@ from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats, pooled_of
 from nas.uniform import ALIKE, MOST, uniform_settings
 from search_spaces import VANILLA, Space
 from search_spaces.checks import BadInput
+from trainers.judges import JUDGES
 from trainers.report import Report, Status
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,8 +79,8 @@ def test_repeats_are_the_first_candidates_and_the_references_under_another_seed(
     again = box.run.judged("repeats")
     assert {r.seed for r in again} == {1}
     assert {r.key for r in box.run.references} <= {r.key for r in again}
-    numbers = [r.name for r in again if r.name.isdigit()]
-    assert numbers == sorted(r.name for r in box.run.candidates if r.name.isdigit())[: planned_repeats(12, None)]
+    numbers, count = [r.name for r in again if r.name.isdigit()], planned_repeats(box.run.question)
+    assert numbers == sorted(r.name for r in box.run.candidates if r.name.isdigit())[:count]
     by_key = {r.key: r for r in box.run.candidates}
     assert all(by_key[r.key].accuracy != r.accuracy for r in again if r.key in by_key)
 
@@ -87,9 +88,9 @@ def test_repeats_are_the_first_candidates_and_the_references_under_another_seed(
 def test_what_the_final_stage_judges_as_trials_are_is_noise_and_score_as_well(
     space: Space, table: CostTable, tmp_path: Path
 ) -> None:
-    box = Sandbox(space, table, tmp_path, judge="scratch")
+    box = Sandbox(space, table, tmp_path, judge="scratch", repeats=3)
     box.trials()
-    assert work(box.stages().repeats()) == planned_repeats(12, None)  # references come again in the final stage
+    assert work(box.stages().repeats()) == 3  # references come again in the final stage
     before = pooled_of(box.run, space, table, with_finals=True)
     trained = work(box.stages().final())
     after, chosen_from = (pooled_of(box.run, space, table, with_finals=w) for w in (True, False))
@@ -97,6 +98,16 @@ def test_what_the_final_stage_judges_as_trials_are_is_noise_and_score_as_well(
     vanilla_too = sum(space.indices(r.built_architecture()) is not None for r in box.run.judged("final"))
     assert len(after.rows) == len(before.rows) + vanilla_too <= len(before.rows) + trained
     assert all(r.isdigit() for r in chosen_from.names.values() if r[0].isdigit())
+
+
+@pytest.mark.parametrize("trials", [1, 12, 40, 1000])
+def test_the_noise_is_measured_in_one_stage_or_the_other(trials: int) -> None:
+    """The final stage shows it where it judges as trials are judged; else repeats do."""
+    for judge in JUDGES:
+        for final in (0, 3):
+            question = asked({"judge": judge, "final": final, "trials": trials})
+            assert (planned_repeats(question) == 0) == (final > 0 and question.finals_are_alike)
+            assert planned_repeats(asked({"judge": judge, "final": final, "trials": trials, "repeats": 2})) == 2
 
 
 def test_a_stage_goes_on_where_it_was(box: Sandbox) -> None:
