@@ -24,7 +24,7 @@ OPTUNA_LEVEL = optuna.logging.WARNING
 
 
 class Player(Protocol):
-    """Asks for rows of option indices, is told their scores, and names the best of them by its index."""
+    """Asks for rows of option indices, is told their scores in the order asked, and names the best by its index."""
 
     def ask(self) -> Row: ...
     def tell(self, row: Row, score: float) -> None: ...
@@ -46,19 +46,21 @@ class Ours:
         self.study = optuna.create_study(directions=directions(), sampler=self.sampler)
         self.starts: deque[Row] = deque(truth.starts if starts else ())
         self.sampler.taken.update(self.starts)
-        self.trial: optuna.trial.Trial | None = None
+        self.open: deque[optuna.trial.Trial | None] = deque()  # ``None``: one that a run starts with
 
     def ask(self) -> Row:
         if self.starts:
+            self.open.append(None)
             return self.starts.popleft()
-        self.trial = self.study.ask(self.sampler.distributions)
-        return encoding.indices(self.truth.problem.space, self.trial.params)
+        trial = self.study.ask(self.sampler.distributions)
+        self.open.append(trial)
+        return encoding.indices(self.truth.problem.space, trial.params)
 
     def tell(self, row: Row, score: float) -> None:
         costs = [sum(float(c[i]) for c, i in zip(self.truth.problem.costs[m], row, strict=True)) for m in MINIMISED]
-        if self.trial is not None:
-            self.study.tell(self.trial, [score, *costs])
-            self.trial = None
+        trial = self.open.popleft()
+        if trial is not None:
+            self.study.tell(trial, [score, *costs])
             return
         known = self.sampler.distributions
         params = encoding.params(self.truth.problem.space, row, {})
@@ -84,14 +86,15 @@ class Penalised:
         self.truth = truth
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         self.known = encoding.distributions(truth.problem.space)
+        self.open: deque[optuna.trial.Trial] = deque()
 
     def ask(self) -> Row:
-        self.trial = self.study.ask(self.known)
-        return encoding.indices(self.truth.problem.space, self.trial.params)
+        self.open.append(self.study.ask(self.known))
+        return encoding.indices(self.truth.problem.space, self.open[-1].params)
 
     def tell(self, row: Row, score: float) -> None:
         over = float(self.truth.flops(np.array([row]))[0]) / self.truth.budget - 1
-        self.study.tell(self.trial, score if over <= 0 else -100 * over)
+        self.study.tell(self.open.popleft(), score if over <= 0 else -100 * over)
 
     def named(self, rows: NDArray[np.int64], scores: Array) -> int | None:
         kept = self.truth.problem.feasible.keeps(rows)
@@ -112,7 +115,7 @@ class Evolution:
 
     def ask(self) -> Row:
         feasible = self.truth.problem.feasible
-        first = len(self.asked) < self.size
+        first = len(self.asked) < self.size or not self.alive
         row = feasible.draw(feasible.uniform, self.rng, self.asked) if first else self._child()
         self.asked.add(row)
         return row

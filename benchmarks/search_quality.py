@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ CHECKPOINTS = (20, 50, 100, 200, 500)
 
 @dataclass(frozen=True)
 class Game:
-    """One sampler on one truth of a space, within a budget, judged with noise (points)."""
+    """One sampler on one truth of a space, within a budget, judged with noise (points), so many trials at once."""
 
     space: str
     budget: str
@@ -38,6 +39,7 @@ class Game:
     player: str
     seed: int
     trials: int
+    at_once: int = 1
 
 
 def play(game: Game) -> dict[str, Any]:
@@ -48,11 +50,14 @@ def play(game: Game) -> dict[str, Any]:
     rows: list[tuple[int, ...]] = []
     scores: list[float] = []
     figures: dict[int, list[float]] = {}
+    pending: deque[tuple[int, ...]] = deque()
     driver_s = 0.0
     for n in range(1, game.trials + 1):
         start = time.process_time()
-        row = player.ask()
+        while len(pending) < min(game.at_once, game.trials + 1 - n):
+            pending.append(player.ask())
         driver_s += time.process_time() - start
+        row = pending.popleft()
         score = truth.accuracy(np.array([row]))[0] + game.noise * rng.standard_normal()
         player.tell(row, score)
         rows.append(row)
@@ -69,11 +74,12 @@ def summary(games: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and standard error over seeds, by truth, budget, noise, sampler and trials."""
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for game in games:
-        found.setdefault((game["space"], game["budget"], game["noise"], game["player"]), []).append(game)
+        found.setdefault(tuple(game[f] for f in ("space", "budget", "noise", "player", "at_once")), []).append(game)
     lines = []
-    for (space, budget, noise, player), own in sorted(found.items()):
+    for (space, budget, noise, player, at_once), own in sorted(found.items()):
         counts = [str(n) for n in CHECKPOINTS if all(str(n) in _keys(g) for g in own)]
-        line = {"space": space, "budget": budget, "noise": noise, "player": player, "seeds": len(own)}
+        line = {"space": space, "budget": budget, "noise": noise, "player": player, "at_once": at_once}
+        line["seeds"] = len(own)
         for i, what in enumerate(("hypervolume", "way")):
             line[what] = {n: _mean([_at(g, n)[i] for g in own]) for n in counts}
         line["ask_ms"] = round(statistics.fmean(g["ask_ms"] for g in own), 1)
@@ -108,6 +114,7 @@ def main() -> None:
     parser.add_argument("--player", nargs="+", choices=players.PLAYERS, default=list(players.PLAYERS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--at-once", type=int, default=1, help="trials that run at once")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--continue", dest="earlier", type=Path)
     parser.add_argument("--output", type=Path)
@@ -115,8 +122,9 @@ def main() -> None:
     asked = parser.parse_args()
     played = json.loads(asked.earlier.read_text())["games"] if asked.earlier else []
     known = {tuple(g[f] for f in Game.__dataclass_fields__) for g in played}
+    most = {player: min(asked.trials, players.MOST.get(player, asked.trials)) for player in asked.player}
     games = [
-        Game(space, budget, noise, player, seed, min(asked.trials, players.MOST.get(player, asked.trials)))
+        Game(space, budget, noise, player, seed, most[player], asked.at_once)
         for seed in range(asked.seeds)
         for space in asked.space
         for budget in asked.budget or truths.BUDGETS[space]
@@ -130,7 +138,7 @@ def main() -> None:
     lines = summary(played)
     for line in lines:
         ways = [f"{n}: {w[0]:.2f} ± {w[1]:.2f}, hv {line['hypervolume'][n][0]:.2f}" for n, w in line["way"].items()]
-        names = f"{line['space']:16} {line['budget']:10} {line['noise']:.1f} {line['player']:12}"
+        names = f"{line['space']:16} {line['budget']:10} {line['noise']:.1f} {line['at_once']} {line['player']:12}"
         print(names, " | ".join(ways), f"{line['ask_ms']} ms")
     if asked.draw:
         draw(asked.draw, lines)
@@ -146,14 +154,15 @@ def save(path: Path, games: Sequence[dict[str, Any]]) -> None:
 
 def draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     """The true accuracy and the hypervolume over the trials, a column for each budget; bands are standard errors."""
-    columns = list(dict.fromkeys((line["space"], line["budget"], line["noise"]) for line in lines))
+    columns = list(dict.fromkeys(_column(line) for line in lines))
     figure = Figure((3.4 * len(columns), 6.2), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False)
     names = list(dict.fromkeys(line["player"] for line in lines))
     for j, column in enumerate(columns):
-        axes[0, j].set_title(f"{column[0]}\n{column[1]}, noise {column[2]:g} points", fontsize=9)
+        at_once = f", {column[3]} at once" if column[3] > 1 else ""
+        axes[0, j].set_title(f"{column[0]}\n{column[1]}, noise {column[2]:g} points{at_once}", fontsize=9)
         for line in lines:
-            if (line["space"], line["budget"], line["noise"]) != column:
+            if _column(line) != column:
                 continue
             ours = line["player"] == "additive"
             for i, what in enumerate(("way", "hypervolume")):
@@ -173,6 +182,10 @@ def draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     axes[1, 0].set_ylabel("hypervolume of what was tried")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def _column(line: dict[str, Any]) -> tuple[Any, ...]:
+    return line["space"], line["budget"], line["noise"], line["at_once"]
 
 
 if __name__ == "__main__":

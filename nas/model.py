@@ -118,12 +118,17 @@ class Model:
         with _one_thread():
             return self._posterior.covariance()
 
+    def expected(self, rows: NDArray[np.int64]) -> Array:
+        """``(M, variables)`` → the mean of the truth ``(M,)``."""
+        mean: Array = one_hot(self.prior.sizes, rows) @ self.mean
+        return mean
+
     def predict(self, rows: NDArray[np.int64]) -> tuple[Array, Array]:
         """``(M, variables)`` → the mean and the standard deviation of the truth (not of a score), ``(M,)`` each."""
         features = one_hot(self.prior.sizes, rows)
         with _one_thread():
             variance = features.multiply(features @ self.covariance).sum(axis=1)
-        return features @ self.mean, np.sqrt(np.maximum(variance, 0.0))
+        return self.expected(rows), np.sqrt(np.maximum(variance, 0.0))
 
     def effects(self) -> list[Array]:
         """The posterior means: ``variables`` arrays of ``(options,)``. Only differences within one mean something."""

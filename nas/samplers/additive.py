@@ -91,6 +91,7 @@ class _Learned:
     def _forget(self) -> None:
         self.rows: set[Indices] = set()
         self._row_of: dict[int, Indices] = {}
+        self._pending: set[int] = set()
         self._finished: dict[int, tuple[Indices, float]] = {}
         self._fitted: tuple[bytes, Model] | None = None
 
@@ -101,12 +102,20 @@ class _Learned:
         return (totals[0], totals[-1]) if totals else (0.0, 0.0)
 
     def model(self, study: Study) -> Model:
-        """Of all finished trials."""
+        """Of all finished trials; pending ones are taken to score what is expected of them ("kriging believer").
+
+        Ginsbourger et al., 2010: the expectation stays, and there is less to be learned where a trial is pending.
+        """
         self._read(study)
         finished = sorted(self._finished.values())  # in whatever order they ended
         rows = np.array([row for row, _ in finished], dtype=np.int64).reshape(-1, len(self.prior.sizes))
         scores = np.array([score for _, score in finished])
-        return Model.fit(self.prior, rows, scores, like=self._like(rows, scores))
+        model = Model.fit(self.prior, rows, scores, like=self._like(rows, scores))
+        if not self._pending or not finished:
+            return model
+        pending = np.array(sorted(self._row_of[number] for number in self._pending))
+        expected = np.append(scores, model.expected(pending))
+        return Model.fit(self.prior, np.concatenate([rows, pending]), expected, like=model)
 
     def _like(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Model:
         """A model of the same spread, fitted again where one of the scores that decide it is new."""
@@ -126,5 +135,6 @@ class _Learned:
             row = self._row_of.get(trial.number) or encoding.indices(self.problem.space, trial.params)
             self._row_of[trial.number] = row
             self.rows.add(row)
+            (self._pending.discard if trial.state.is_finished() else self._pending.add)(trial.number)
             if trial.state is TrialState.COMPLETE:
                 self._finished[trial.number] = row, trial.values[0]

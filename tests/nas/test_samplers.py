@@ -129,6 +129,30 @@ def test_the_additive_sampler_finds_what_random_draws_do_not() -> None:
     assert np.median([truth(row) for row in found[-20:]]) > max(draws)
 
 
+def test_what_is_pending_is_less_to_be_learned_about_and_is_expected_as_before() -> None:
+    """Of the additive sampler's model: a trial that runs is no news yet, and no open question any more."""
+    space = load_space("mixed_resnet20")
+    budget, rng = limit(space, 0.3), np.random.default_rng(2)
+    asked = problem(space, [budget], 40)
+    sampler = WithinBudget(SAMPLERS["additive"], asked, 0)
+    study = optuna.create_study(directions=directions(), sampler=sampler)
+    for _ in range(12):
+        total = float(rng.normal())
+        study.tell(study.ask(sampler.distributions), [total, 1, 1])
+    learned = sampler.inner.learned
+    before = learned.model(study)
+    pending = [study.ask(sampler.distributions) for _ in range(6)]
+    rows = np.array([encoding.indices(space, t.params) for t in pending])
+    assert len({tuple(row) for row in rows}) == len(rows)
+    during = learned.model(study)
+    np.testing.assert_allclose(during.expected(rows), before.expected(rows), atol=0.01)  # the level moves by a hair
+    assert (during.predict(rows)[1] < before.predict(rows)[1]).all()
+    for trial in pending:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    after = learned.model(study)
+    np.testing.assert_allclose(after.predict(rows)[1], before.predict(rows)[1])
+
+
 def test_the_additive_sampler_goes_where_the_whole_front_is() -> None:
     """Not to the expensive end of the budget alone."""
     space = load_space("mixed_resnet20")
