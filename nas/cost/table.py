@@ -20,7 +20,7 @@ from torch import nn
 
 import search_spaces
 from search_spaces import VANILLA, Architecture, Backbone, Choice, Slot, Space
-from search_spaces.folding import batchnorms_behind
+from search_spaces.folding import normalised
 from trainers.whole_file import write_whole
 
 from ..metrics import METRICS, Metric
@@ -122,7 +122,7 @@ def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]
     """Each slot's input shape (C, H, W), and whether a BatchNorm reads its output alone."""
     with torch.device("meta"):
         model = backbone.build().eval()
-        behind = batchnorms_behind(model)
+        behind = normalised(model)
         shapes: dict[str, Shape] = {}
 
         def note(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:

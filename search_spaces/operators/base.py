@@ -40,9 +40,11 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: Size, **geometry: 
 
 
 def fold_conv_bn(block: nn.Sequential) -> None:
-    """Turn the result of ``conv_bn`` into the convolution alone."""
+    """Turn the result of ``conv_bn`` into the convolution alone; one that is folded already stays as it is."""
     conv, bn = block
     assert isinstance(conv, nn.Conv2d)
+    if isinstance(bn, nn.Identity):
+        return
     assert isinstance(bn, nn.BatchNorm2d)
     rescale(conv, *scale_shift(bn))
     block[1] = nn.Identity()
@@ -109,6 +111,8 @@ class Operator(nn.Module):
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         """Turn this module, in eval mode, into its inference form: no BatchNorm that can be folded is left.
+
+        One that is in its inference form already folds what is behind it.
 
         Args:
             following: the network's BatchNorm behind this operator, if any.

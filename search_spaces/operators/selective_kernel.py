@@ -96,9 +96,9 @@ class SelectiveKernelConv2d(Operator):
         """``following`` can't be absorbed: a ReLU stands before it."""
         fold_conv_bn(self.near)
         fold_conv_bn(self.far)
-        assert isinstance(self.squeeze_norm, nn.BatchNorm1d)
-        rescale(self.squeeze, *scale_shift(self.squeeze_norm))
-        self.squeeze_norm = nn.Identity()
+        if isinstance(self.squeeze_norm, nn.BatchNorm1d):
+            rescale(self.squeeze, *scale_shift(self.squeeze_norm))
+            self.squeeze_norm = nn.Identity()
         return False
 
     @classmethod

@@ -158,13 +158,14 @@ class SPConv2d(Operator):
             _rescale_sum(convs, scale, None if once else shift)
         tiny = torch.finfo(scale.dtype).tiny ** 0.5
         safe = torch.where(scale.abs() < tiny, torch.full_like(scale, tiny), scale)
-        self.attention_gain = (1 / safe)[None, :, None, None]
+        gain = (1 / safe)[None, :, None, None]
+        self.attention_gain = gain if self.attention_gain is None else gain * self.attention_gain
         return True
 
     @staticmethod
     def _fold_branch(bn: nn.Module, convs: list[nn.Module]) -> None:
-        assert isinstance(bn, nn.BatchNorm2d)
-        _rescale_sum(convs, *scale_shift(bn))
+        if isinstance(bn, nn.BatchNorm2d):  # else it was folded before
+            _rescale_sum(convs, *scale_shift(bn))
 
     @classmethod
     def resolved(cls, in_channels: int, /, **params: Any) -> dict[str, Any]:
