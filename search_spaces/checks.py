@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 
 
@@ -12,15 +13,16 @@ class BadInput(ValueError):
 
 
 def number(name: str, value: object) -> float:
-    """An int, a float, or a fraction in a string (``1/4``)."""
+    """An int, a float (NumPy's too), or a fraction in a string (``1/4``)."""
     try:
         if isinstance(value, str):
             value = Fraction(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise ValueError
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise BadInput(f"{name} must be a number or a fraction such as 1/4, got {value!r}") from None
-    return int(value) if value == int(value) else float(value)
+    exact = float(value)
+    return int(exact) if exact.is_integer() else exact
 
 
 def expanded(path: str | Path) -> Path:

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from .checks import BadInput
 from .operators import Operator
-from .operators.base import absorb
+from .operators.base import absorb, scale_shift
 
 PLAIN_BATCHNORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 WRAPPED = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
@@ -169,7 +169,10 @@ def _is_held(exact: Tensor, rounded: Tensor) -> bool:
 
 def _absorbed(module: nn.Module, bn: Any) -> bool:
     if isinstance(module, Operator):
-        return module.fold(bn)
+        absorbed = module.fold(bn)
+        if absorbed and module.bias is not None:
+            module.add_bias(module.bias * scale_shift(bn)[0])
+        return absorbed
     assert isinstance(module, nn.Conv2d)
     return absorb(module, bn)
 

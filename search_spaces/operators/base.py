@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .binary import in_floats
-from .inheriting import NORMS, evaluating, take_statistics
+from .inheriting import NORMS, channel_means, evaluating, take_statistics
 
 Size = int | tuple[int, int]
 Setting = float | str | bool  # the value of a hyper-parameter: a number, a word, or on or off
@@ -54,7 +54,7 @@ class Operator(nn.Module):
     """A drop-in replacement for ``nn.Conv2d`` (with ``groups=1``): ``(B, C_in, H, W)`` → ``(B, C_out, H', W')``.
 
     ``H'`` and ``W'`` are those of ``nn.Conv2d`` with the same kernel, stride, padding and dilation, for every size.
-    No operator has a bias: each ends in a BatchNorm, its own or the network's, that has one.
+    It has no bias, for there is a BatchNorm behind it most times, but ``add_bias`` gives it one.
 
     Args:
         padding: as in ``nn.Conv2d``; ``None`` keeps the size at stride 1 (odd kernels).
@@ -90,6 +90,20 @@ class Operator(nn.Module):
         top, left = (p - r // 2 for p, r in zip(self.padding, reach, strict=True))
         bottom, right = (p - (r - r // 2) for p, r in zip(self.padding, reach, strict=True))
         self.margins = (left, right, top, bottom)
+        self.bias: nn.Parameter | None
+        self.register_parameter("bias", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self._forward(x)
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """Without the bias."""
+        raise NotImplementedError
+
+    def add_bias(self, values: Tensor) -> None:
+        """Where a convolution's would be lost: no BatchNorm behind normalises it away. ``values`` are ``(C_out,)``."""
+        self.bias = nn.Parameter(values.detach().clone())
 
     def on_output_grid(self, x: Tensor) -> Tensor:
         """``x`` as a 1×1 path sees it, at the size of the output: ``(B, C, H, W)`` → ``(B, C, H', W')``.
@@ -127,8 +141,8 @@ class Operator(nn.Module):
         """Start from a trained dense convolution: come as near to its outputs as this operator can, without training.
 
         Afterwards the output is that of the dense layer, in scale too, but for a constant in each channel where the
-        operator has no BatchNorm of its own: the one behind takes it. Binary convolutions take the weights that fit in
-        floating point, and statistics of what they read.
+        operator has no BatchNorm of its own: its bias, or the BatchNorm behind, takes it. Binary convolutions take the
+        weights that fit in floating point, and statistics of what they read.
 
         Args:
             weight: the dense kernel, ``(C_out, C_in, kh, kw)``.
@@ -139,6 +153,8 @@ class Operator(nn.Module):
                 self._inherit(weight, inputs, outputs)
             if binary:
                 take_statistics(self, inputs, [m for m in self.modules() if isinstance(m, NORMS)])
+            if self.bias is not None:
+                self.bias.copy_(channel_means(outputs) - channel_means(self._forward(inputs)))
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """``inherit``, by the operator itself: in eval mode, without gradients, all its convolutions in floats."""

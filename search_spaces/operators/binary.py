@@ -16,15 +16,14 @@ class Magnitude(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.groups = conv.groups
-        size = conv.kernel_size[0] * conv.kernel_size[1]
-        self.register_buffer("box", conv.weight.new_full((conv.groups, 1, *conv.kernel_size), 1 / size), False)
+        self.groups, self.kernel_size = conv.groups, conv.kernel_size
         self.geometry = (conv.stride, conv.padding, conv.dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         magnitude = x.abs().unflatten(1, (self.groups, -1)).mean(2)
         stride, padding, dilation = self.geometry
-        return F.conv2d(magnitude, self.get_buffer("box"), None, stride, padding, dilation, self.groups)
+        box = x.new_full((self.groups, 1, *self.kernel_size), 1 / (self.kernel_size[0] * self.kernel_size[1]))
+        return F.conv2d(magnitude, box, None, stride, padding, dilation, self.groups)
 
 
 class BinaryConv2d(nn.Conv2d):

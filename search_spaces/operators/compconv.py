@@ -91,7 +91,7 @@ class CompConv2d(Operator):
         for i, channels in enumerate(borrowed):
             self.register_buffer(f"borrowed_{i}", _borrowed(identity, in_channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         if self.depth == 0:
             return self.vanilla(x)
         result = self.primary(x)

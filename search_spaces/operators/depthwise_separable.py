@@ -30,7 +30,7 @@ class DepthwiseSeparableConv2d(Operator):
         self.depthwise = conv_bn(in_channels, in_channels, self.kernel_size, groups=in_channels, **geometry)
         self.pointwise = he_init(nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.pointwise(self.depthwise(x))
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:

@@ -51,7 +51,7 @@ class GhostConv2d(Operator):
             ghosts, padding = intrinsic * (ratio - 1), cheap_kernel // 2
             self.cheap = conv_bn(intrinsic, ghosts, cheap_kernel, padding=padding, groups=intrinsic)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         intrinsic = self.primary(x)
         if not self.has_ghosts:
             return intrinsic

@@ -36,7 +36,7 @@ class GroupedConv2d(Operator):
         self.conv = he_init(nn.Conv2d(in_channels, out_channels, *geometry, groups=groups, bias=False))
         self.groups = groups
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
@@ -58,7 +58,7 @@ class GroupedShuffleConv2d(GroupedConv2d):
     At a 1×1 slot it is ShuffleNet's grouped pointwise convolution; other kernels take the same form.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return shuffle(self.conv(x), self.groups)
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:

@@ -44,25 +44,28 @@ class HetConv2d(Operator):
         self.p, self.has_pointwise = p, p > 1
         if self.has_pointwise:
             self.pointwise = he_init(nn.Conv2d(in_channels * (p - 1), out_channels, 1, groups=p, bias=False))
-            parts = torch.arange(in_channels).view(p, -1)
-            others = torch.stack([torch.cat([parts[:i], parts[i + 1 :]]).flatten() for i in range(p)])
-            self.register_buffer("others", others.flatten(), persistent=False)
-            self.others: Tensor
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         out = self.gwc(x)
-        return out + self.pointwise(self.at_output_points(x)[:, self.others]) if self.has_pointwise else out
+        return out + self.pointwise(self.others(self.at_output_points(x))) if self.has_pointwise else out
+
+    def others(self, x: Tensor) -> Tensor:
+        """For each part the channels of all others: ``(B, C, H, W)`` → ``(B, P · (C − C/P), H, W)``."""
+        width = self.in_channels // self.p
+        around = [((0, i * width), ((i + 1) * width, self.in_channels)) for i in range(self.p)]
+        return torch.cat([x[:, a:b] for each in around for a, b in each if a < b], dim=1)
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """The kernel's blocks and, elsewhere, the sums over its taps, then least squares for both at once."""
         assign(self.gwc, blocks(weight, self.p))
         if not self.has_pointwise:
             return
-        others = self.others.view(self.p, 1, -1)
+        channels = torch.arange(self.in_channels, device=weight.device)
+        others = self.others(channels[None, :, None, None]).view(self.p, 1, -1)
         rows = taps(weight)[:, :, 0, 0].unflatten(0, (self.p, -1))
         chosen = rows.gather(2, others.expand(-1, rows.shape[1], -1))
         assign(self.pointwise, chosen.flatten(0, 1)[:, :, None, None])
-        fit(outputs, Path(self.gwc, inputs), Path(self.pointwise, self.at_output_points(inputs)[:, self.others]))
+        fit(outputs, Path(self.gwc, inputs), Path(self.pointwise, self.others(self.at_output_points(inputs))))
 
     def fold(self, following: nn.BatchNorm2d | None) -> bool:
         if following is None:

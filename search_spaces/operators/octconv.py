@@ -59,7 +59,7 @@ class OctConv2d(Operator):
                     geometry = (self.kernel_size, 1, around, self.dilation)
                     self.paths[source + target] = he_init(nn.Conv2d(width_in, width_out, *geometry, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         high, low = self.on_output_grid(x).split(self.split_in, dim=1)
         size = (high.shape[2], high.shape[3])
         to_high = [self.paths["HH"](high)] if "HH" in self.paths else []

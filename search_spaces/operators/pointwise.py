@@ -25,7 +25,7 @@ class PointwiseConv2d(Operator):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation=dilation)
         self.conv = he_init(nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.conv(self.on_output_grid(x))
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:

@@ -66,7 +66,7 @@ class SelectiveKernelConv2d(Operator):
         self.squeeze_norm: nn.Module = SqueezeNorm(squeezed)
         self.select = nn.Linear(squeezed, 2 * out_channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         near = F.relu(self.near(x))
         far = F.relu(self.far(F.pad(x, self.uneven) if any(self.uneven) else x))
         means = F.adaptive_avg_pool2d(near + far, 1).flatten(1)

@@ -79,7 +79,7 @@ class SPConv2d(Operator):
         for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             he_init(conv)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         r = self.representative
         u3 = self.bn_representative(self.convolve(x[:, :r]))
         if not self.has_redundant:

@@ -23,7 +23,7 @@ class VanillaConv2d(Operator):
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
         self.conv = he_init(nn.Conv2d(in_channels, out_channels, *geometry, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
