@@ -5,7 +5,7 @@ from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search_spaces.catalogue import SUFFIXES, space_path
+from search_spaces.catalogue import is_path, space_path
 from search_spaces.checks import BadInput, expanded
 from trainers.recipe import Recipe
 
@@ -47,7 +47,7 @@ def read_budgets(texts: str | Iterable[str]) -> tuple[Budget, ...]:
 def read_space(name_or_path: str) -> str:
     """A name, or a whole path, known to be there or not yet."""
     path = space_path(str(name_or_path))
-    return str(path.resolve()) if Path(name_or_path).suffix in SUFFIXES else str(name_or_path)
+    return str(path.resolve()) if is_path(name_or_path) else str(name_or_path)
 
 
 def read_whole(path: str | Path | None) -> Path | None:

@@ -10,7 +10,7 @@ from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.catalogue import SUFFIXES
+from search_spaces.catalogue import is_path
 from search_spaces.checks import BadInput, expanded, require_known
 from trainers.data import DATASETS
 from trainers.judges import JUDGES, WANT_PARENT
@@ -227,7 +227,7 @@ class Question:
     @property
     def space_name(self) -> str:
         """As it is shown."""
-        return Path(self.space).stem if Path(self.space).suffix in SUFFIXES else self.space
+        return Path(self.space).stem if is_path(self.space) else self.space
 
     @property
     def folder(self) -> Path:

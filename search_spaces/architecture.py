@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,8 +29,9 @@ class Backbone:
 
     def __post_init__(self) -> None:
         require_known("backbone", self.name, BACKBONES)
-        if min(self.classes, self.resolution, self.width) <= 0:
-            raise BadInput(f"a backbone's classes, resolution and width must be above 0, got {self}")
+        sizes = (self.classes, self.resolution, self.width)
+        if not all(0 < size < math.inf for size in sizes):
+            raise BadInput(f"a backbone's classes, resolution and width must be numbers above 0, got {self}")
 
     @classmethod
     def from_dict(cls, entry: object) -> "Backbone":

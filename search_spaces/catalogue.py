@@ -12,9 +12,28 @@ FOLDER = Path(__file__).parent / "spaces"
 SUFFIXES = (".yaml", ".yml")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that comes twice: YAML's reader would take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def list_spaces() -> list[str]:
     """The names of the spaces that come with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def is_path(name_or_path: str | Path) -> bool:
+    """Whether it is a YAML's path, and not a space's name."""
+    return Path(name_or_path).suffix.lower() in SUFFIXES
 
 
 def space_path(name_or_path: str) -> Path:
@@ -23,9 +42,8 @@ def space_path(name_or_path: str) -> Path:
     Raises:
         BadInput: a name that no space has; it says the nearest.
     """
-    path = Path(name_or_path)
-    if path.suffix in SUFFIXES:
-        return expanded(path)
+    if is_path(name_or_path):
+        return expanded(name_or_path)
     require_known("space", name_or_path, list_spaces())
     return FOLDER / f"{name_or_path}.yaml"
 
@@ -38,11 +56,13 @@ def read_space(name_or_path: str) -> tuple[Path, Any]:
     """
     path = space_path(name_or_path)
     try:
-        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path, yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"space {path}: can't be read: {error}") from None
     except yaml.YAMLError as error:
         raise BadInput(f"space {path}: is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise BadInput(f"space {path}: is nested too deep") from None
 
 
 def operators_of(document: Mapping[str, Any]) -> list[str]:

@@ -131,6 +131,9 @@ def _parse(name: str, document: object) -> Space:
         for slot_name, slot in backbone_slots(backbone).items()
         if not any(fnmatchcase(slot_name, pattern) for pattern in excluded)
     }
+    for pattern in excluded:
+        if not any(fnmatchcase(slot_name, pattern) for slot_name in backbone_slots(backbone)):
+            raise BadInput(f"'exclude': {pattern!r} matches no slot of {backbone.name}")
     families = [_Family(entry) for entry in document["choices"]]
     groups = _grouped(list(slots.values()), str(document.get("per", "slot")))
     variables = tuple(v for v in (_variable(n, g, families) for n, g in groups.items()) if len(v.options) > 1)
@@ -148,6 +151,9 @@ class _Family:
         if not isinstance(entry, Mapping) or "operator" not in entry:
             raise BadInput(f"an entry of choices is a mapping with 'operator', got {entry!r}")
         lists = {k: v if isinstance(v, list) else [v] for k, v in entry.items() if k != "operator"}
+        for key, values in lists.items():
+            if not values:
+                raise BadInput(f"{key} of {entry['operator']} must have a value or more, got an empty list")
         self.kernels = lists.pop("kernel_size", None)
         grid = itertools.product(*([(k, v) for v in values] for k, values in lists.items()))
         self.choices = [Choice.from_dict({"operator": entry["operator"], **dict(point)}) for point in grid]

@@ -9,6 +9,7 @@ import yaml
 
 from search_spaces import VANILLA, Architecture, Backbone, Choice, build, list_spaces, load_architecture, load_space
 from search_spaces.architecture import proxy_of
+from search_spaces.checks import BadInput
 from search_spaces.operators import OPERATORS
 from search_spaces.space import backbone_slots
 
@@ -273,6 +274,14 @@ def test_a_wrong_architecture_says_what_is_wrong(document: dict, says: str, tmp_
         ({"choices": None}, "'choices' must be a list"),
         ({"exclude": "conv1"}, "'exclude' must be a list"),
         ({"exclude": [1]}, "'exclude' must be a list"),
+        ({"exclude": ["conv1", "layer9.*"]}, r"'exclude': 'layer9.\*' matches no slot of resnet20"),
+        (
+            {"choices": [{"operator": "spconv", "groups": []}]},
+            "groups of spconv must have a value or more, got an empty",
+        ),
+        ({"choices": [{"operator": "spconv", "kernel_size": []}]}, "kernel_size of spconv must have a value or more"),
+        ({"backbone": {**GOOD["backbone"], "width": float("inf")}}, "must be numbers above 0, got .*inf"),
+        ({"backbone": {**GOOD["backbone"], "width": float("nan")}}, "must be numbers above 0, got .*nan"),
         ({"choices": [{"operator": "spconv", "alpha": [float("inf")]}]}, "alpha must be a number"),
         ({"backbone": {**GOOD["backbone"], "classes": True}}, "classes must be a number"),
         ({"choices": [{"operator": "spconv", "alpha": [2]}]}, r"alpha = 2 fits no slot .* must be in \(0, 1\]"),
@@ -290,6 +299,33 @@ def test_a_wrong_space_says_what_is_wrong(changes: dict, says: str, tmp_path: Pa
     file.write_text(yaml.safe_dump({**GOOD, "choices": [], **changes}))
     with pytest.raises(ValueError, match=says):
         load_space(str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("choices: []\nbackbone: {name: resnet20, name: resnet50}", "is no YAML: the key 'name' comes twice .*line 2"),
+        ("choices:\n - {operator: spconv}\nchoices: []", "is no YAML: the key 'choices' comes twice .*line 3"),
+        ("[" * 5000, "is nested too deep"),
+        ("choices: [", "is no YAML"),
+        ("\x00", "is no YAML"),
+        ("", "must be a mapping with the keys"),
+        ("- 1", "must be a mapping with the keys"),
+        ("&a [*a]", "must be a mapping with the keys"),
+    ],
+)
+def test_a_file_that_is_no_space_is_said_in_one_line(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=says) as error:
+        load_space(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_a_suffix_may_be_in_capitals(tmp_path: Path) -> None:
+    file = tmp_path / "MINE.YAML"
+    file.write_text(yaml.safe_dump({**GOOD, "choices": [{"operator": "vanilla"}, {"operator": "ghost", "ratio": 2}]}))
+    assert load_space(str(file)).name == "MINE"
 
 
 def test_a_space_of_ones_own(tmp_path: Path) -> None:

@@ -257,3 +257,125 @@ def test_torchvisions_folder_is_whole_or_it_is_said_what_lacks(data_root: Path) 
     (data_root / "MNIST" / "raw" / LABELS).unlink()
     with pytest.raises(BadInput, match=f"there is no MNIST/raw/{LABELS}, with .gz or without"):
         load("mnist", data_root)
+
+
+def picture(path: Path, image: np.ndarray | None = None, **how: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(crops(1, 40)[0] if image is None else image).save(path, **how)
+    return path
+
+
+def folder_of(root: Path, images: int = 4) -> Path:
+    """Two classes in either part."""
+    for i, part in enumerate(("train", "val")):
+        for j, name in enumerate(("cat", "dog")):
+            for k, image in enumerate(crops(images, 40, seed=2 * i + j)):
+                picture(root / part / name / f"{k}.png", image)
+    return root
+
+
+def torn(path: Path, content: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(content(picture(path).read_bytes()))
+
+
+NASTY: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no val": (lambda r: shutil.rmtree(r / "val"), r"there is no folder val/ in it"),
+    "no classes": (lambda r: [shutil.rmtree(r / p / c) for p in ("train", "val") for c in ("cat", "dog")], "got none"),
+    "one class": (lambda r: [shutil.rmtree(r / p / "dog") for p in ("train", "val")], "two classes or more, got cat"),
+    "a class that val lacks": (lambda r: shutil.rmtree(r / "val" / "dog"), r"same classes; val/ lacks dog"),
+    "a class that train lacks": (lambda r: picture(r / "val" / "eel" / "1.png"), r"same classes; train/ lacks eel"),
+    "a class without images": (
+        lambda r: [f.unlink() for f in (r / "train" / "dog").iterdir()],
+        r"train/dog: there is no image in it",
+    ),
+    "a torn PNG": (lambda r: torn(r / "train" / "cat" / "9.png", lambda c: c[:500]), r"cat/9.png: can't be decoded"),
+    "a torn JPEG": (lambda r: torn(r / "val" / "dog" / "9.jpg", lambda c: c[:300]), r"dog/9.jpg: can't be decoded"),
+    "an empty file": (lambda r: (r / "train" / "cat" / "9.png").write_bytes(b""), r"cat/9.png: can't be decoded"),
+    "text": (lambda r: (r / "train" / "cat" / "9.jpg").write_text("<html>"), r"cat/9.jpg: can't be decoded"),
+    "too large": (
+        lambda r: picture(r / "train" / "cat" / "9.png", np.zeros((20_000, 10_000), np.uint8)),
+        r"cat/9.png: can't be decoded: Image size",
+    ),
+    "floats": (
+        lambda r: picture(r / "train" / "cat" / "9.tiff", np.ones((40, 40), np.float32)),
+        r"9.tiff: can't be decoded: pixels must have 8 or 16 bits",
+    ),
+    "a type without a reader": (
+        lambda r: (r / "train" / "cat" / "9.heic").write_bytes(b"1"),
+        r"9.heic: images of this",
+    ),
+    "all alike": (
+        lambda r: [picture(f, np.full((40, 40, 3), 7, np.uint8)) for f in (r / "train").rglob("*.png")],
+        r"train: there is nothing to learn, all pixels of all images are alike",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Image size:UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("what", NASTY)
+def test_what_an_image_folder_must_not_have_is_said_in_one_line(what: str, tmp_path: Path) -> None:
+    spoil, said = NASTY[what]
+    spoil(folder_of(tmp_path))
+    with pytest.raises(BadInput, match=said) as error:
+        load("imagefolder", tmp_path)
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_more_images_than_memory_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.data.imagefolder.MEMORY_SHARE", 1e9)
+    with pytest.raises(BadInput, match=r"its 16 images take 0.0 GB at 24 pixels; of this machine's \d+ GB"):
+        load("imagefolder", folder_of(tmp_path))
+
+
+def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
+    root = folder_of(tmp_path)
+    before = load("imagefolder", root)
+    picture(root / "train" / ".ipynb_checkpoints" / "1.png")
+    picture(root / "train" / "cat" / ".ipynb_checkpoints" / "1.png")
+    picture(root / "train" / "cat" / "._1.png")
+    (root / "train" / "cat" / "Thumbs.db").write_bytes(b"1")
+    (root / "train" / "labels.txt").write_text("cat")
+    assert load("imagefolder", root).fingerprint() == before.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.webp", "a.bmp", "a.gif", "a.tif", "a.jp2", "a.ppm"])
+def test_images_of_many_types_are_read(name: str, tmp_path: Path) -> None:
+    root = folder_of(tmp_path)
+    picture(root / "val" / "cat" / "sub" / name)
+    data = load("imagefolder", root)
+    assert len(data.test) == 9
+    wanted = resized(torch.from_numpy(crops(1, 40)).permute(0, 3, 1, 2), 24)[0]
+    closest = (data.test.images.float() - wanted.float()).abs().mean((1, 2, 3)).min()
+    assert closest < (40 if name == "a.gif" else 8)  # a palette, a lossy type
+
+
+def test_16_bits_are_what_8_bits_are(tmp_path: Path) -> None:
+    """Not white."""
+    grey = crops(1, 40)[0].mean(2).astype(np.uint16)
+    for bits, values in ((8, grey.astype(np.uint8)), (16, grey * 256 + 100)):
+        picture(folder_of(tmp_path / str(bits)) / "val" / "cat" / "9.png", values)
+    narrow, wide = (load("imagefolder", tmp_path / str(bits)).test.images for bits in (8, 16))
+    assert torch.equal(narrow, wide)
+
+
+def test_a_photo_is_turned_as_its_camera_was(tmp_path: Path) -> None:
+    upright = crops(1, 40)[0]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    picture(folder_of(tmp_path / "a") / "val" / "cat" / "9.png", upright)
+    picture(folder_of(tmp_path / "b") / "val" / "cat" / "9.png", np.rot90(upright).copy(), exif=exif)
+    assert torch.equal(*(load("imagefolder", tmp_path / name).test.images for name in "ab"))
+
+
+def test_a_channel_that_is_the_same_everywhere_is_no_nan(tmp_path: Path) -> None:
+    root = folder_of(tmp_path)
+    for file in root.rglob("*.png"):
+        image = np.asarray(Image.open(file)).copy()
+        image[..., 1] = 7
+        picture(file, image)
+    data = load("imagefolder", root)
+    assert data.std[1] == 0
+    assert data.normalise(data.train.images).isfinite().all()

@@ -68,6 +68,7 @@ class ImageData:
     def normalise(self, batch: Tensor) -> Tensor:
         """uint8 ``(B, 3, H, W)`` → float of mean 0 and standard deviation 1, channels last in memory."""
         mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) * 255 for v in (self.mean, self.std))
+        std = torch.where(std > 0, std, 1.0)  # a channel that is the same everywhere tells nothing, and is no nan
         return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

@@ -1,63 +1,140 @@
 """An ImageNet-style folder, ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg``, decoded once into memory."""
 
-from collections.abc import Iterator
+import mimetypes
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from search_spaces.checks import BadInput
 
 from .base import ImageData, Split, digest, held_out, mean_std
 
-MEMORY_LIMIT = 64 * 2**30
-WORKERS = 4
+MEMORY_SHARE = 4  # of this machine's memory, what images may take: trials and their copies want the rest
+THREADS = 4
+UNREADABLE = {
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".svg",
+    ".psd",
+}  # images that Python's types don't all name
+
+Labelled = list[tuple[Path, int]]
 
 
 def load(data_root: Path | None, resolution: int) -> ImageData:
     """As many classes as ``train`` has folders; a tenth of ``train`` is the validation split, ``val`` the test split.
 
-    Images are scaled to ``resolution`` at their shorter side and cropped at the centre.
+    Images are turned as their EXIF entry says, scaled to ``resolution`` at their shorter side and cropped at the
+    centre; of 16 bits the upper 8 are taken. Hidden files and folders are left out, and files that are no images.
+
+    Raises:
+        BadInput: what can't be read, or can't be learned from; it names the file or the folder.
     """
     if data_root is None:
         raise BadInput("imagefolder needs --data-root, a folder with train/CLASS/ and val/CLASS/")
-    train_folder, test_folder = (_folder(data_root / part, resolution) for part in ("train", "val"))
-    if train_folder.classes != test_folder.classes:
-        raise BadInput(f"--data-root {data_root}: train/ and val/ must have the same classes")
-    train, validation = held_out(_decoded(train_folder), max(1, len(train_folder) // 10))
-    test = _decoded(test_folder)
-    classes = len(train_folder.classes)
-    made_from = digest(part for folder in (train_folder, test_folder) for part in _files(folder))
-    return ImageData("imagefolder", classes, train, validation, test, *mean_std(train.images[:10_000]), made_from)
+    classes = _classes(data_root)
+    parts = {part: _images(data_root / part, classes) for part in ("train", "val")}
+    _require_memory(data_root, sum(map(len, parts.values())), resolution)
+    made_from = digest(content for part, images in parts.items() for content in _files(data_root / part, images))
+    whole, test = (_decoded(images, resolution) for images in parts.values())
+    train, validation = held_out(whole, max(1, len(whole) // 10))
+    mean, std = mean_std(train.images[:10_000])
+    if not any(std):
+        raise BadInput(f"{data_root / 'train'}: there is nothing to learn, all pixels of all images are alike")
+    return ImageData("imagefolder", len(classes), train, validation, test, mean, std, made_from)
 
 
-def _files(folder: ImageFolder) -> Iterator[bytes]:
+def _classes(data_root: Path) -> list[str]:
+    """The names of the folders in ``train``, which are those in ``val``."""
+    found = {}
+    for part in ("train", "val"):
+        if not (data_root / part).is_dir():
+            raise BadInput(f"--data-root {data_root}: there is no folder {part}/ in it")
+        found[part] = {p.name for p in (data_root / part).iterdir() if p.is_dir() and not p.name.startswith(".")}
+    for part, other in (("train", "val"), ("val", "train")):
+        if missing := sorted(found[part] - found[other]):
+            named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise BadInput(
+                f"--data-root {data_root}: train/ and val/ must have the same classes; {other}/ lacks {named}"
+            )
+    if len(found["train"]) < 2:
+        had = ", ".join(found["train"]) or "none"
+        raise BadInput(f"--data-root {data_root}: train/ must have a folder for each of two classes or more, got {had}")
+    return sorted(found["train"])
+
+
+def _images(folder: Path, classes: Sequence[str]) -> Labelled:
+    """Each image with its class, in order."""
+    known, found = Image.registered_extensions(), []
+    for label, name in enumerate(classes):
+        here = [p for p in sorted((folder / name).rglob("*")) if p.is_file() and not _is_hidden(p, folder)]
+        for path in here:
+            suffix = path.suffix.lower()
+            if suffix in known and known[suffix] in Image.OPEN:
+                found.append((path, label))
+            elif suffix in UNREADABLE or (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
+                raise BadInput(f"{path}: images of this type can't be read here; convert it (to PNG or JPEG, say)")
+        if not found or found[-1][1] != label:
+            raise BadInput(f"{folder / name}: there is no image in it")
+    return found
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _files(folder: Path, images: Labelled) -> Iterator[bytes]:
     """Each image's place in its folder, and its file's bytes: decoders differ, they don't."""
-    for path, _ in folder.imgs:
-        yield Path(path).relative_to(folder.root).as_posix().encode()
-        yield Path(path).read_bytes()
+    for path, _ in images:
+        yield path.relative_to(folder).as_posix().encode()
+        try:
+            yield path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{path}: can't be read: {error.strerror}") from None
 
 
-def _folder(path: Path, resolution: int) -> ImageFolder:
-    if not path.is_dir():
-        raise BadInput(f"--data-root {path.parent}: there is no folder {path.name}/ in it")
-    transform = Compose([Resize(resolution, antialias=True), CenterCrop(resolution), PILToTensor()])
+def _require_memory(data_root: Path, images: int, resolution: int) -> None:
+    needed = images * 3 * resolution**2 / 1e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if needed > memory / MEMORY_SHARE:
+        raise BadInput(
+            f"--data-root {data_root}: its {images:,} images take {needed:.1f} GB at {resolution} pixels; of this "
+            f"machine's {memory:.0f} GB they may take {memory / MEMORY_SHARE:.1f}: lower --proxy-resolution"
+        )
+
+
+def _decoded(images: Labelled, resolution: int) -> Split:
+    with ThreadPoolExecutor(THREADS) as pool:
+        pixels = list(pool.map(lambda image: _pixels(image[0], resolution), images))
+    return Split(torch.stack(pixels), torch.tensor([label for _, label in images]))
+
+
+def _pixels(path: Path, resolution: int) -> Tensor:
+    """uint8 ``(3, resolution, resolution)``; BadInput names the file that is no image, torn, or too large."""
     try:
-        folder = ImageFolder(str(path), transform)
-    except FileNotFoundError as error:
-        raise BadInput(f"--data-root {path.parent}: {' '.join(str(error).split())}") from None
-    if len(folder) * 3 * resolution**2 > MEMORY_LIMIT:
-        raise BadInput(f"{path} at {resolution} pixels is larger than memory: lower --proxy-resolution")
-    return folder
+        with Image.open(path) as image:
+            turned = _of_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
+            return center_crop(pil_to_tensor(resize(turned, [resolution], antialias=True)), [resolution])
+    except Exception as error:  # decoders raise whatever they like on what is no image
+        raise BadInput(f"{path}: can't be decoded: {' '.join(str(error).split())[:160]}") from None
 
 
-def _decoded(folder: ImageFolder) -> Split:
-    """All images, in the folder's order. ValueError names the file that is no image."""
-    workers = WORKERS if len(folder) > 10_000 else 0
-    try:
-        batches = list(DataLoader(folder, batch_size=256, num_workers=workers))
-    except OSError as error:  # no image, a truncated one, or one that may not be read
-        raise BadInput(f"{folder.root}: {' '.join(str(error).split())}") from None
-    return Split(torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches]))
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """Pillow would cut off what is above 255."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(f"pixels must have 8 or 16 bits, got {image.mode} from {values.min()} to {values.max()}")
+    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
