@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from search_spaces import Architecture, Space, load_space, proxy_of
+from search_spaces import VANILLA, Architecture, Space, load_space, proxy_of
 from search_spaces.checks import BadInput
 from trainers.data import DATASETS
 from trainers.data.base import ImageData
@@ -22,7 +22,6 @@ from .cost.apart import measure_apart
 from .cost.table import CostTable, build_table
 from .feasible import Feasible
 from .knapsack import Limit
-from .metrics import METRICS, show
 from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, FINAL_JUDGE, Question
 
 MEASURED_BATCHES = 8
@@ -70,6 +69,8 @@ def prepare(question: Question, gpus: float | None, doing: Callable[[str], None]
     question = placed(question, gpus)
     data = load_data(question)
     table = build_table(space, device_for_costs(question), question.output / ".cache", doing, measure_apart)
+    vanilla = table.total(space.uniform(VANILLA))
+    question = replace(question, budget=tuple(budget.of(vanilla) for budget in question.budget))
     weights = given_weights(question, space, data)
     question = measured(fitted(question, data), space, data, doing)
     return Prepared(question, space, data, table, feasible_set(space, table, question), weights)
@@ -188,7 +189,8 @@ def seconds_per_image(question: Question, space: Space, data: ImageData) -> floa
     training.run_epoch()
     start = time.perf_counter()
     training.run_epoch()
-    return (time.perf_counter() - start) / short.images_per_epoch
+    there = min(short.images_per_epoch, len(data.train))  # a small folder has no more
+    return (time.perf_counter() - start) / (max(1, there // short.batch) * min(short.batch, there))
 
 
 def require_same_data(data: ImageData, before: Mapping[str, object]) -> None:
@@ -216,14 +218,12 @@ def feasible_set(space: Space, table: CostTable, question: Question) -> Feasible
     limits = {b: limit_of(space, table, b) for b in question.budget}
     for budget, limit in limits.items():
         if limit.limit < limit.least:
-            raise BadInput(
-                f"no architecture of {space.name} meets the budget {budget}: it reaches "
-                f"{reachable(space, table, budget.metric)}"
-            )
+            reached = reachable(space, table, budget)
+            raise BadInput(f"no architecture of {space.name} meets the budget {budget}: it reaches {reached}")
     try:
         return Feasible([len(v.options) for v in space.variables], list(limits.values()), question.seed)
     except ValueError:
-        ranges = "; ".join(reachable(space, table, b.metric) for b in question.budget)
+        ranges = "; ".join(reachable(space, table, b) for b in question.budget)
         raise BadInput(
             f"no architecture of {space.name} meets the budgets {within(question.budget)} together, "
             f"alone it reaches {ranges}"
@@ -235,8 +235,7 @@ def limit_of(space: Space, table: CostTable, budget: Budget) -> Limit:
     return Limit(table.options(space, budget.metric), budget.limit - table.rest[budget.metric])
 
 
-def reachable(space: Space, table: CostTable, metric: str) -> str:
-    """``2.46012 GFLOPs to 4.29341 GFLOPs``."""
-    limit = Limit(table.options(space, metric), math.inf)
-    digits = 6 if METRICS[metric].prefixes else 3
-    return " to ".join(show(metric, cost + table.rest[metric], digits) for cost in (limit.least, limit.most))
+def reachable(space: Space, table: CostTable, budget: Budget) -> str:
+    """``2.46012 GFLOPs to 4.29341 GFLOPs``, or as shares of the vanilla network's, as the budget was asked for."""
+    limit, rest = Limit(table.options(space, budget.metric), math.inf), table.rest[budget.metric]
+    return budget.ends(limit.least + rest, limit.most + rest, table.total(space.uniform(VANILLA))[budget.metric])

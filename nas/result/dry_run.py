@@ -12,7 +12,7 @@ from search_spaces.space import backbone_slots
 from trainers.judges import WANT_PARENT
 from trainers.recipe import PARENT
 
-from ..budget import within
+from ..budget import Budget, within
 from ..metrics import METRICS
 from ..preparation import Prepared, reachable, seconds_per_image, trial_s
 from ..stages import FINAL_SEEDS, planned_repeats, references_again
@@ -43,7 +43,7 @@ def _lines(ready: Prepared) -> Iterator[str]:
         f"10^{ready.feasible.log10_size():.1f}"
     )
     for name, metric in METRICS.items():
-        yield f"reachable {metric.unit}: {reachable(space, ready.table, name)}"
+        yield f"reachable {metric.unit}: {reachable(space, ready.table, Budget(name, math.inf, ''))}"
     yield _substitutions(ready)
     yield from _plan(ready)
 

@@ -30,6 +30,39 @@ def test_anything_else_is_refused_with_what_was_received(text: str) -> None:
     assert "\n" not in str(error.value)
 
 
+VANILLA = {"flops": 4.089284608e9, "params": 25.557032e6, "latency_ms": 155.1234567891}
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "share"),
+    [
+        ("60%", "flops", 0.6),
+        (" 60 % ", "flops", 0.6),
+        ("55.5%flops", "flops", 0.555),
+        ("1e2%Params", "params", 1.0),
+        ("75%ms", "latency_ms", 0.75),
+    ],
+)
+def test_a_share_is_of_what_the_vanilla_network_costs(text: str, metric: str, share: float) -> None:
+    """And is not to be had before that is known."""
+    asked = parse_budget(text)
+    assert (asked.metric, asked.share) == (metric, pytest.approx(share))
+    assert broken([asked], dict.fromkeys(VANILLA, 1e-9)) == [asked]
+    known = asked.of(VANILLA)
+    assert known.limit == pytest.approx(share * VANILLA[metric], rel=1e-11)
+    assert known.of({}) == known == parse_budget(str(known))  # as a run's file has it
+    assert str(known).startswith(text.strip() + " (")
+    assert known.ends(VANILLA[metric] / 2, VANILLA[metric], VANILLA[metric]) == "50% to 100%"
+    assert parse_budget("3MFLOPs").of({}).limit == 3e6
+
+
+@pytest.mark.parametrize("text", ["0%", "%", "-5%", "60%G", "60% (2GParams)", "60% (60%)", "60% (", "60%ms (2MFLOPs)"])
+def test_a_share_of_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as") as error:
+        parse_budget(text)
+    assert "\n" not in str(error.value)
+
+
 def test_a_budget_is_an_upper_limit_that_may_be_met() -> None:
     budgets = (parse_budget("100FLOPs"), parse_budget("5Params"))
     assert broken(budgets, {"flops": 100, "params": 5}) == []
