@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nas.question import asked
 from nas.uniform import compared_with, to_beat
 from search_spaces import VANILLA, Architecture, Space, load_space
 from trainers.data import DATASETS
+from trainers.data.base import ImageData
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Setting
 from trainers.recipe import PARENT, RECIPES, SCRATCH, Recipe
@@ -71,29 +73,41 @@ def flops_of(space: Space, architectures: Mapping[str, Architecture]) -> dict[st
     return {name: table.total(a)["flops"] for name, a in architectures.items()}
 
 
-def parent_weights(space: Space, dataset: str, data_root: str | None) -> bytes:
+def parent_weights(space: Space, dataset: str, data_root: str | None, resolution: int = RESOLUTION) -> bytes:
     """The vanilla proxy's, trained once, as a run does."""
-    report = _judged(Job("vanilla", space.uniform(VANILLA).to_dict(), "scratch", PARENT, 0), dataset, data_root, None)
+    job = Job("vanilla", space.uniform(VANILLA).to_dict(), "scratch", PARENT, 0)
+    report = _judged(job, dataset, data_root, resolution, None)
     print(f"parent: accuracy {report.accuracy:.1%}, {report.cpu_s:.0f} s", flush=True)
     assert report.weights is not None
     return report.weights
 
 
 def run(
-    jobs: Sequence[Job], processes: int, dataset: str, data_root: str | None, parent: bytes | None
+    jobs: Sequence[Job],
+    processes: int,
+    dataset: str,
+    data_root: str | None,
+    parent: bytes | None,
+    resolution: int = RESOLUTION,
 ) -> Iterator[tuple[Job, Report]]:
     """Each job in a process of its own thread, as they end."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_judged, job, dataset, data_root, parent): job for job in jobs}
+        futures = {pool.submit(_judged, job, dataset, data_root, resolution, parent): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _judged(job: Job, dataset: str, data_root: str | None, parent: bytes | None) -> Report:
-    data = DATASETS[dataset](None if data_root is None else Path(data_root), RESOLUTION)
+@cache
+def _data(dataset: str, data_root: str | None, resolution: int) -> ImageData:
+    """Made once in each process: with short trainings it would take a third of the time."""
+    return DATASETS[dataset](None if data_root is None else Path(data_root), resolution)
+
+
+def _judged(job: Job, dataset: str, data_root: str | None, resolution: int, parent: bytes | None) -> Report:
+    data = _data(dataset, data_root, resolution)
     inherits = parent is not None and job.judged_by in WANT_PARENT
     state = torch.load(io.BytesIO(parent or b""), weights_only=True) if inherits else None
-    setting = Setting(data, job.recipe, WIDTH, RESOLUTION, "cpu", 1, state, keeps_weights=job.name == "vanilla")
+    setting = Setting(data, job.recipe, WIDTH, resolution, "cpu", 1, state, keeps_weights=job.name == "vanilla")
     judging = JUDGES[job.judged_by](setting).begin(job.architecture, None, job.seed)
     report = judging.step()
     while not report.status.is_final:

@@ -3,7 +3,8 @@
 import copy
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.fx
@@ -161,7 +162,9 @@ def _folded(module: nn.Module, bn: nn.Module | None) -> tuple[nn.Module, bool]:
 
 
 def _is_held(exact: Tensor, rounded: Tensor) -> bool:
-    """Whether each channel keeps its values but for a small share of their norm."""
+    """Whether each channel keeps its values but for a small share of their norm; on meta there are none."""
+    if exact.is_meta:
+        return True
     exact, lost = exact.flatten(1) if exact.dim() > 1 else exact[None], rounded.to(exact.dtype)
     lost = (lost.reshape(exact.shape) - exact).norm(dim=1)
     return bool((lost <= HELD * exact.norm(dim=1)).all())  # a nan is not
@@ -203,6 +206,18 @@ class _Tracer(torch.fx.Tracer):
             raise
 
 
+@contextmanager
+def _attributes_kept(model: nn.Module) -> Iterator[None]:
+    """What a forward keeps in attributes is none of the network's own while it is only followed."""
+    before = [(m, dict(vars(m))) for m in model.modules()]
+    try:
+        yield
+    finally:
+        for m, attributes in before:
+            vars(m).clear()
+            vars(m).update(attributes)
+
+
 def _graph(model: nn.Module) -> torch.fx.Graph:
     """Of the forward, further arguments at their defaults; what can't be followed is a single call in it.
 
@@ -215,7 +230,8 @@ def _graph(model: nn.Module) -> torch.fx.Graph:
     while True:
         tracer = _Tracer(opaque)
         try:
-            return tracer.trace(model, given)
+            with _attributes_kept(model):
+                return tracer.trace(model, given)
         except Exception as error:  # whatever a forward raises where it is given no tensors
             if tracer.failed is None:
                 why = " ".join(str(error).split())[:160]

@@ -273,6 +273,20 @@ def test_further_arguments_are_at_their_defaults() -> None:
     assert left(same_after_folding(Optional())) == 0
 
 
+def test_what_a_forward_keeps_is_not_left_in_the_network() -> None:
+    def keep(m: Network, x: Tensor) -> Tensor:
+        m.kept = m.c(x)
+        return m.a(m.kept)
+
+    network = Network(keep, c=conv(), a=bn()).eval()
+    folded = fold(network)
+    assert not hasattr(network, "kept")
+    assert not hasattr(folded, "kept")
+    assert left(folded) == 0
+    folded(torch.randn(IMAGES))
+    assert isinstance(folded.kept, Tensor)
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     """A few convolutions, operators and BatchNorms, some under two names, and a program of calls at random."""
