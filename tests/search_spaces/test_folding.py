@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 import torch.nn.utils.prune
@@ -244,6 +245,26 @@ def test_a_detector_says_so_and_its_parts_are_folded() -> None:
         wanted, found = detector.backbone(images), fold(detector.backbone)(images)
     assert all(apart(found[name], wanted[name]) <= 1e-4 for name in wanted)
     assert left(fold(detector.backbone)) < left(detector.backbone) / 10
+
+
+THEIRS = {  # the share of BatchNorms that may stay
+    "resnet26d": 0.0,
+    "seresnet18": 0.0,
+    "ghostnet_100": 0.02,  # one has another reader in front of it
+    "vgg11_bn": 0.0,  # torch.fx can't follow its last layers
+    "cspresnet50": 1.0,  # its BatchNorms do more
+    "nf_resnet50": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_other_peoples_networks_are_the_same_folded(name: str) -> None:
+    network = randomised(timm.create_model(name, num_classes=5)).double().eval()
+    images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        folded = fold(network)
+        assert apart(folded(images), network(images)) <= 1e-9
+    assert left(folded) <= THEIRS[name] * left(network)
 
 
 def test_wrapped_networks_say_what_to_fold() -> None:
