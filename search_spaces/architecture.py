@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from .backbones import BACKBONES
+from .catalogue import read_yaml
 from .checks import BadInput, expanded, require_known
 from .slots import VANILLA, Choice, convert, find_slots
 
@@ -114,12 +114,7 @@ def proxy_of(
 
 def load_architecture(path: str | Path) -> Architecture:
     """Read an architecture YAML, such as ``results/RUN/best.yaml``; a ValueError says why it can't be built."""
-    try:
-        document = yaml.safe_load(expanded(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    document = read_yaml(expanded(path), str(path))
     try:
         return Architecture.from_dict(document)
     except ValueError as error:

@@ -55,14 +55,23 @@ def read_space(name_or_path: str) -> tuple[Path, Any]:
         BadInput: an unknown name, a file that can't be read, or no YAML.
     """
     path = space_path(name_or_path)
+    return path, read_yaml(path, f"space {path}")
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What is in a YAML that a person may have written.
+
+    Raises:
+        BadInput: it can't be read, is no YAML, or has a key twice; the line begins with ``what``.
+    """
     try:
-        return path, yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"space {path}: can't be read: {error}") from None
+        raise BadInput(f"{what}: can't be read: {error}") from None
     except yaml.YAMLError as error:
-        raise BadInput(f"space {path}: is no YAML: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{what}: is no YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise BadInput(f"space {path}: is nested too deep") from None
+        raise BadInput(f"{what}: is nested too deep") from None
 
 
 def operators_of(document: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,8 @@ import torch
 from nas import preparation
 from nas.preparation import LEAST_TRIALS, LONGEST_S, MOST_TRIALS, Prepared, measured, trial_s
 from nas.question import asked
+from search_spaces import load_space
+from trainers.data.base import ImageData, Split
 from trainers.loop import is_fast
 from trainers.recipe import INHERITED, SCRATCH
 
@@ -33,6 +35,19 @@ def test_a_training_by_sgd_is_as_long_on_a_slow_machine(
         shortest = replace(question.recipe, images_per_epoch=question.recipe.batch)
         longest = max(LONGEST_S[is_fast(torch.device("cpu"))], trial_s(seconds, shortest, DATA))
         assert trial_s(seconds, found.recipe, DATA) <= longest  # scoring included
+
+
+@pytest.mark.parametrize(("images", "trained"), [(40, 40), (97, 64), (300, 256), (4000, 512)])
+def test_a_small_folder_is_measured_by_the_images_that_it_has(
+    images: int, trained: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 108 images a dry run said that a trial takes about 0 s: it divided by those of a large one."""
+    clock = iter(range(100))
+    monkeypatch.setattr(preparation.time, "perf_counter", lambda: float(next(clock)))
+    split = Split(torch.zeros(images, 3, 16, 16, dtype=torch.uint8), torch.arange(images) % 2)
+    data = ImageData("few", 2, split, split[:8], split[:8], (0.5,) * 3, (0.2,) * 3, "")
+    question = asked({"space": "mixed_resnet20", "proxy_resolution": 16, "judge": "scratch"})
+    assert preparation.seconds_per_image(question, load_space("mixed_resnet20"), data) == pytest.approx(1 / trained)
 
 
 def test_what_was_asked_for_is_not_measured() -> None:

@@ -322,6 +322,25 @@ def test_a_file_that_is_no_space_is_said_in_one_line(text: str, says: str, tmp_p
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "backbone: {}\nlayers: {a: {operator: ghost}, a: {operator: ghost}}",
+            "the key 'a' comes twice",
+        ),
+        ("{" * 5000, "is nested too deep"),
+        ("layers: [", "is no YAML"),
+    ],
+)
+def test_an_architecture_that_is_none_is_said_in_one_line(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=says) as error:
+        load_architecture(file)
+    assert "\n" not in str(error.value)
+
+
 def test_a_suffix_may_be_in_capitals(tmp_path: Path) -> None:
     file = tmp_path / "MINE.YAML"
     file.write_text(yaml.safe_dump({**GOOD, "choices": [{"operator": "vanilla"}, {"operator": "ghost", "ratio": 2}]}))
