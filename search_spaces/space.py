@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 
@@ -194,14 +194,16 @@ def _variable(name: str, slots: Sequence[Slot], families: Sequence[_Family]) -> 
     return Variable(name, tuple(s.name for s in slots), tuple(distinct.values()))
 
 
+@cache
 def _resolve(choice: Choice, slot: Slot) -> Choice:
-    """What a choice means at a slot; a ValueError where it does not fit."""
+    """What a choice means at a slot; a ValueError where it does not fit. Remembered: a resumed run asks thousands."""
     resolved = choice.resolved(slot)
     with torch.device("meta"):
         resolved.build(slot)
     return resolved
 
 
+@cache
 def _resolved_or_vanilla(choice: Choice, slot: Slot) -> Choice:
     try:
         return _resolve(choice, slot)

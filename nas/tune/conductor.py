@@ -103,8 +103,8 @@ class Conductor:
         on_cpu = (report.device or "").startswith("cpu")
         if on_cpu and spent is not None and took > STARVED_S and spent < STARVED * took:
             self.watch.said(
-                "trials are starved: other work takes their cores (the ledger has the processor's time of each, cpu_s, "
-                "beside the clock's, train_s); the accuracies are not affected, the time is"
+                "trials are starved: other work takes their cores; it costs time, not accuracy "
+                "(in the ledger: cpu_s beside train_s)"
             )
 
     def completed(self, trial: str) -> None:
