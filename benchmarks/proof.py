@@ -4,10 +4,12 @@
     python benchmarks/proof.py results/proof --output benchmarks/results/proof-spconv.json
 
 The network that the final stage named, and all uniform settings that stood there, the papers' and the space's own,
-trained twice as long as in a search, under seeds that the search had not seen.
+trained twice as long as in a search, under seeds that the search had not seen. Of a run without a final stage the best
+candidate by the model, and the uniform settings that would have stood there.
 """
 
 import argparse
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,15 @@ from typing import Any
 import judging
 from proxy_signal import sorted_by_name
 
+from nas.budget import broken
+from nas.cost.table import table_from
 from nas.record import Record
 from nas.result.measured import Measured
 from nas.result.verdict import Verdict, verdict_of
 from nas.run import Run
+from nas.stages import pooled_of
+from nas.uniform import VANILLA_NAME, to_beat
+from search_spaces import load_space
 from trainers.report import Status
 
 FIRST_SEED = 100
@@ -35,11 +42,10 @@ def main() -> None:
     asked = parser.parse_args()
     run = Run.read(asked.run)
     question = run.question
-    said = verdict_of(run.judged("final"), question.budget, Measured({}, {}))
-    if said is None or said.found is None:
-        parser.error(f"{asked.run} has no final stage with a candidate within its budget: run the search to its end")
-    chosen = [s for s in said.standings if s is said.found or (s.is_uniform and not asked.alone)]
-    known = {s.name: s.trainings[0] for s in chosen}
+    found, uniform = by_final_stage(run) or by_model(run)
+    if not found:
+        parser.error(f"{asked.run} has no candidate within its budget: go on with the search")
+    known = found if asked.alone else {**found, **uniform}
     recipe = replace(judging.TRUTH, epochs=asked.epochs)
     jobs = [
         judging.Job(name, r.architecture, "truth", recipe, FIRST_SEED + i, by="scratch")
@@ -53,7 +59,7 @@ def main() -> None:
         print(f"{job.name} seed {job.seed}: {report.accuracy or 0:.2%} in {report.cpu_s:.0f} s", flush=True)
         if report.status is Status.FINISHED:
             told = {name: getattr(report, name) for name in ("accuracy", "test_accuracy", "accuracy_by_epoch")}
-            records.append(replace(known[job.name], seed=job.seed, **told))
+            records.append(replace(known[job.name], name=job.name, seed=job.seed, **told))
     verdict = verdict_of(records, question.budget, Measured({}, {}))
     assert verdict is not None
     judging.write(
@@ -65,6 +71,31 @@ def main() -> None:
             "trainings": sorted_by_name(trainings),
         },
     )
+
+
+Networks = dict[str, Record]  # name → a record of it
+
+
+def by_final_stage(run: Run) -> tuple[Networks, Networks] | None:
+    """What it named, and the uniform settings; ``None`` where there was none, or with no candidate."""
+    said = verdict_of(run.judged("final"), run.question.budget, Measured({}, {}))
+    if said is None or said.found is None:
+        return None
+    uniform = {s.name: s.trainings[0] for s in said.standings if s.is_uniform}
+    return {said.found.name: said.found.trainings[0]}, uniform
+
+
+def by_model(run: Run) -> tuple[Networks, Networks]:
+    """The same by the model over all scores."""
+    table = table_from(run.costs_document)
+    pool = None if table is None else pooled_of(run, load_space(run.question.space), table)
+    inside = [r for r in run.candidates if r.finished and r.name.isdigit() and not broken(run.question.budget, r.costs)]
+    if pool is None or not inside:
+        return {}, {}
+    best, beside = max(inside, key=pool.mean), {r.name: r for r in run.references if r.finished}
+    costs = {name: r.costs for name, r in beside.items()}
+    named = to_beat(costs, run.question.budget, lambda name: (pool.mean(beside[name]), math.inf))
+    return {best.name: best}, {shown: beside[name] for name, shown in named.items() if name != VANILLA_NAME}
 
 
 def summary(verdict: Verdict, run: Run) -> dict[str, Any]:

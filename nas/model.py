@@ -128,7 +128,7 @@ class Model:
         features = one_hot(self.prior.sizes, rows)
         with _one_thread():
             variance = features.multiply(features @ self.covariance).sum(axis=1)
-        return self.expected(rows), np.sqrt(np.maximum(variance, 0.0))
+        return features @ self.mean, np.sqrt(np.maximum(variance, 0.0))
 
     def effects(self) -> list[Array]:
         """The posterior means: ``variables`` arrays of ``(options,)``. Only differences within one mean something."""

@@ -135,14 +135,18 @@ VANILLA = Choice("vanilla")
 def find_slots(model: nn.Module) -> dict[str, Slot]:
     """All replaceable convolutions, by their first name, in the network's order: dense, zero-padded ``nn.Conv2d``.
 
-    The inside of an operator is none: it has been replaced.
+    The inside of an operator is none: it has been replaced. A network that has neither slots nor operators is worth a
+    warning, which says what its convolutions are.
     """
     inside = _inside_operators(model)
-    return {
+    found = {
         name: _slot(name, module)
         for name, module in model.named_modules()
         if type(module) is nn.Conv2d and module not in inside and _obstacle(module) is None
     }
+    if not found and not inside:
+        warnings.warn(_why_no_slots(model), stacklevel=2)
+    return found
 
 
 def convert(model: nn.Module, choices: "Mapping[str, Choice | str | Mapping[str, object]]") -> nn.Module:
@@ -201,7 +205,8 @@ def _as_choice(name: str, asked: object) -> Choice:
 def _required(model: nn.Module, modules: Mapping[str, nn.Module], name: str) -> nn.Module:
     """The module of that name."""
     if name not in modules:
-        slots = find_slots(model)
+        with warnings.catch_warnings(action="ignore"):
+            slots = find_slots(model)
         if not slots:
             raise BadInput(f"unknown slot {name!r}: {_why_no_slots(model)}")
         require_known("slot", name, slots)

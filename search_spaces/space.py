@@ -126,14 +126,11 @@ def _parse(name: str, document: object) -> Space:
     if not isinstance(excluded, list) or not all(isinstance(pattern, str) for pattern in excluded):
         raise BadInput(f"'exclude' must be a list of slot names, with * for any text, got {excluded!r}")
     backbone = Backbone.from_dict(document["backbone"])
-    slots = {
-        slot_name: slot
-        for slot_name, slot in backbone_slots(backbone).items()
-        if not any(fnmatchcase(slot_name, pattern) for pattern in excluded)
-    }
+    every = backbone_slots(backbone)
     for pattern in excluded:
-        if not any(fnmatchcase(slot_name, pattern) for slot_name in backbone_slots(backbone)):
+        if not any(fnmatchcase(slot_name, pattern) for slot_name in every):
             raise BadInput(f"'exclude': {pattern!r} matches no slot of {backbone.name}")
+    slots = {n: slot for n, slot in every.items() if not any(fnmatchcase(n, pattern) for pattern in excluded)}
     families = [_Family(entry) for entry in document["choices"]]
     groups = _grouped(list(slots.values()), str(document.get("per", "slot")))
     variables = tuple(v for v in (_variable(n, g, families) for n, g in groups.items()) if len(v.options) > 1)

@@ -249,8 +249,11 @@ def test_what_is_replaced_in_other_peoples_networks_is_as_it_was(name: str, make
     with torch.device("meta"):
         network = make().half().eval()
     network.requires_grad_(requires_grad=False)
-    if not find_slots(network):
-        assert name == "timm nf_resnet50"
+    if name == "timm nf_resnet50":
+        with pytest.warns(
+            UserWarning, match=r"no convolution of \w+ can be replaced: \d+ × ScaledStdConv2d: it is no nn"
+        ):
+            assert find_slots(network) == {}
         with pytest.raises(
             BadInput, match=r"no convolution of \w+ can be replaced: \d+ × ScaledStdConv2d: it is no nn"
         ):
@@ -268,6 +271,25 @@ def test_what_is_replaced_in_other_peoples_networks_is_as_it_was(name: str, make
         assert not any(m.training for m in operator.modules())
         assert (operator.bias is not None) == (conv.bias is not None and conv not in taken)
     assert not find_slots(network).keys() & chosen.keys()
+
+
+@pytest.mark.parametrize(
+    ("make", "stays"),
+    [
+        (torchvision.models.alexnet, True),
+        (torchvision.models.vgg11, True),
+        (torchvision.models.squeezenet1_1, True),
+        (torchvision.models.vgg13_bn, False),
+        (lambda: timm.create_model("vgg11_bn"), False),
+    ],
+)
+def test_a_networks_biases_stay_where_it_has_no_batchnorms(make: Callable[[], nn.Module], stays: bool) -> None:
+    with torch.device("meta"):
+        network = make()
+    chosen = {n: c for n, c in nearest_choices(network).items() if n.startswith("features.")}
+    assert all(network.get_submodule(n).bias is not None for n in chosen)
+    convert(network, chosen)
+    assert {network.get_submodule(n).bias is not None for n in chosen} == {stays}
 
 
 def test_one_convolution_under_two_names_is_replaced_under_both() -> None:

@@ -336,9 +336,18 @@ def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
     picture(root / "train" / ".ipynb_checkpoints" / "1.png")
     picture(root / "train" / "cat" / ".ipynb_checkpoints" / "1.png")
     picture(root / "train" / "cat" / "._1.png")
-    (root / "train" / "cat" / "Thumbs.db").write_bytes(b"1")
+    for name in ("Thumbs.db", "boxes.h5", "clip.mpeg", "notes.pdf"):
+        (root / "train" / "cat" / name).write_bytes(b"1")
     (root / "train" / "labels.txt").write_text("cat")
     assert load("imagefolder", root).fingerprint() == before.fingerprint()
+
+
+def test_links_to_images_and_folders_are_followed(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "data")
+    more = picture(tmp_path / "elsewhere" / "9.png").parent
+    (root / "val" / "cat" / "more").symlink_to(more)
+    (root / "val" / "dog" / "9.png").symlink_to(more / "9.png")
+    assert len(load("imagefolder", root).test) == 10
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.webp", "a.bmp", "a.gif", "a.tif", "a.jp2", "a.ppm"])

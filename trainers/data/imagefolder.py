@@ -18,7 +18,7 @@ from .base import ImageData, Split, digest, held_out, mean_std
 
 MEMORY_SHARE = 4  # of this machine's memory, what images may take: trials and their copies want the rest
 THREADS = 4
-UNREADABLE = {
+UNREADABLE = (
     ".heic",
     ".heif",
     ".jxl",
@@ -26,8 +26,7 @@ UNREADABLE = {
     ".cr2",
     ".nef",
     ".svg",
-    ".psd",
-}  # images that Python's types don't all name
+)  # images that mimetypes does not know everywhere
 
 Labelled = list[tuple[Path, int]]
 
@@ -76,12 +75,12 @@ def _classes(data_root: Path) -> list[str]:
 
 def _images(folder: Path, classes: Sequence[str]) -> Labelled:
     """Each image with its class, in order."""
-    known, found = Image.registered_extensions(), []
+    formats, found = Image.registered_extensions(), []
     for label, name in enumerate(classes):
-        here = [p for p in sorted((folder / name).rglob("*")) if p.is_file() and not _is_hidden(p, folder)]
-        for path in here:
+        for path in _visible(folder / name):
             suffix = path.suffix.lower()
-            if suffix in known and known[suffix] in Image.OPEN:
+            kind = formats.get(suffix, "")
+            if kind in Image.OPEN and Image.MIME.get(kind, "").startswith("image/"):
                 found.append((path, label))
             elif suffix in UNREADABLE or (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
                 raise BadInput(f"{path}: images of this type can't be read here; convert it (to PNG or JPEG, say)")
@@ -90,8 +89,13 @@ def _images(folder: Path, classes: Sequence[str]) -> Labelled:
     return found
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _visible(folder: Path) -> list[Path]:
+    """All files in it and in its folders, links too, in order; nothing that is hidden."""
+    found = []
+    for where, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(where, name) for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 def _files(folder: Path, images: Labelled) -> Iterator[bytes]:
