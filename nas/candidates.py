@@ -1,7 +1,7 @@
 """What to try next, and what came of it: ``suggest`` and ``update``. Knows neither Ray nor a terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -57,6 +57,7 @@ class Candidates:
         question = run.question
         self.seed = question.seed
         searched = problem(space, table, feasible, question.planned or question.trials)
+        searched = replace(searched, sensitivity=lambda: run.sensitivity)
         self.sampler = WithinBudget(SAMPLERS[question.sampler], searched, question.seed)
         self.memory = Memory(self.sampler, None if question.sampler in LEARN_FROM_ALL else WINDOW)
         self.rule = STOPPING[question.stop](question.seed)

@@ -13,10 +13,7 @@ from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
 from trainers.recipe import PARENT, Recipe
 
-from .preparation import (
-    Prepared,
-    read_weights,
-)
+from .preparation import Prepared, measured_sensitivity, read_weights
 from .question import FINAL_JUDGE, Question
 from .record import Record
 from .result.ending import Ending, Outcome
@@ -127,6 +124,9 @@ class Search:
         """Whether a stage was done to its end."""
         if leg.name != "parent":
             self.stages.require_parent()
+        if leg.name == "trials" and leg.judge in WANT_PARENT and self.run.sensitivity is None:
+            self.watch.doing("measuring how far each choice alone moves the trained network")
+            self.run.write_sensitivity(measured_sensitivity(self.ready, self.run.parent_file))
         conductor = Conductor(queue, partial(self._ended, leg.name), self.watch)
         self._forget(leg.name, *self._records(leg.name))  # a crash may have left them
         if leg.name != "trials":

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from .prior import GROUPS, Array, Prior
+from .prior import Array, Prior
 
 LEVEL_VARIANCE = 10.0  # of the mean over all architectures, around the mean score, as a multiple of the scores'
 # The weak prior: the log of a variance, as a multiple of the scores', is normal with this centre and this deviation.
@@ -51,7 +51,7 @@ class Spread:
     """How much everything varies, as standard deviations in the unit of the scores.
 
     Args:
-        groups: the truth of random architectures, by each of ``GROUPS``.
+        groups: the truth of random architectures, by each of the prior's groups.
         noise: one score, as measured or as estimated.
         level: the mean over all architectures, around the mean score.
     """
@@ -281,7 +281,7 @@ def _standard(scores: Array, noise: float | None) -> tuple[float, float]:
 
 def _fitted(data: _Data, prior: Prior, known: float | None) -> tuple[Array, float]:
     """The groups' variances ``(groups,)`` and the noise's (``known``, or fitted): the most probable of a few starts."""
-    groups = len(GROUPS)
+    groups = len(prior.roots)
     centre = np.array([SIGNAL_CENTRE] * groups + [NOISE_CENTRE] * (known is None))
     best = centre
     if len(data.scores):

@@ -33,11 +33,16 @@ class Pooled:
         return self.predicted[record.key][0] if record.key in self.predicted else record.accuracy or 0.0
 
 
-def pooled(space: Space, records: Sequence[Record], flops: Sequence[NDArray[np.float64]]) -> Pooled | None:
+def pooled(
+    space: Space,
+    records: Sequence[Record],
+    flops: Sequence[NDArray[np.float64]],
+    sensitivity: Sequence[Sequence[float]] | None = None,
+) -> Pooled | None:
     """Fitted to finished ``records``, of several seeds too; ``None`` where none is in the space.
 
     Args:
-        flops: of each variable's options, ``(options,)`` each.
+        flops: of each variable's options, ``(options,)`` each; so is ``sensitivity``, where that was measured.
     """
     lookup = _lookup(space)
     inside = [(row, r) for r in records if (row := row_of(space, r, lookup)) is not None]
@@ -46,7 +51,8 @@ def pooled(space: Space, records: Sequence[Record], flops: Sequence[NDArray[np.f
     rows = np.array([row for row, _ in inside], dtype=np.int64)
     noise = noise_of(records)
     scores = np.array([r.accuracy or 0.0 for _, r in inside])
-    model = Model.fit(Prior.of(space, flops), rows, scores, noise.std if noise is not None and noise.std > 0 else None)
+    prior = Prior.of(space, flops, sensitivity)
+    model = Model.fit(prior, rows, scores, noise.std if noise is not None and noise.std > 0 else None)
     means, deviations = model.predict(rows)
     predicted = {r.key: (float(m), float(d)) for (_, r), m, d in zip(inside, means, deviations, strict=True)}
     return Pooled(model, rows, {r.key: r.name for _, r in inside}, noise, predicted)

@@ -11,6 +11,7 @@ import torch
 
 from search_spaces import VANILLA, Architecture, Space, load_space, proxy_of
 from search_spaces.checks import BadInput
+from search_spaces.sensitivity import sensitivity
 from trainers.data import DATASETS
 from trainers.data.base import ImageData
 from trainers.loop import is_fast
@@ -25,6 +26,7 @@ from .knapsack import Limit
 from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, FINAL_JUDGE, Question
 
 MEASURED_BATCHES = 8
+SENSITIVITY_IMAGES = 256  # with half of them the search knows less beforehand (benchmarks/README.md)
 LONGEST_S = {True: 45.0, False: 90.0}  # one trial, where the chip is fast with bfloat16 or not
 SLOWER, SCORING = 1.5, 1 / 3  # a candidate's training and an image's scoring, against the vanilla network's training
 SEARCH_S = {True: 160.0, False: 300.0}  # all trials, before repeats and the final stage
@@ -150,6 +152,20 @@ def vanilla_proxy(question: Question, space: Space, classes: int) -> Architectur
     """What the vanilla network's trial trains."""
     vanilla, width, resolution = Architecture(space.backbone), question.proxy_width, question.proxy_resolution
     return proxy_of(vanilla, width=width, resolution=resolution, classes=classes)[0]
+
+
+def measured_sensitivity(ready: Prepared, parent: Path) -> list[list[float]]:
+    """How far each option of the space alone moves the trained vanilla proxy, in nats: see ``sensitivity``.
+
+    By one thread: beside other work two take many times as long.
+    """
+    question, device = ready.question, device_for_costs(ready.question)
+    dense = vanilla_proxy(question, ready.space, ready.data.classes).build()
+    dense.load_state_dict(read_weights(parent))
+    data = ready.data.to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    images = data.normalise(data.epoch(SENSITIVITY_IMAGES, generator).images)
+    return sensitivity(ready.space, dense.to(device), images)
 
 
 def measured(question: Question, space: Space, data: ImageData, doing: Callable[[str], None]) -> Question:

@@ -6,7 +6,8 @@ Groups of effects, each Gaussian, that add up to an option's:
 - ``trend``: one slope, shared by all variables, for an operator and in the log of its numbers, and of its cost;
 - ``slope``: the same for each variable of its own;
 - ``smooth``: of a variable's own, alike at near settings (squared exponential over the log₂ of the numbers);
-- ``own``: of an option's own, alike to nothing.
+- ``own``: of an option's own, alike to nothing;
+- ``sensitivity``: linear in how far the option alone moves a trained network, and in its root, where that was measured.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-GROUPS = ("kind", "trend", "slope", "smooth", "own")
+GROUPS = ("kind", "trend", "slope", "smooth", "own", "sensitivity")
 REACH = 2.0  # octaves over which a smooth effect stays alike
 LEAST_NUMBER = 1 / 64  # a hyper-parameter of 0 has no logarithm
 JITTER = 1e-9
@@ -37,18 +38,25 @@ class Prior:
 
     Args:
         sizes: the number of options of each variable.
-        roots: of ``GROUPS``, ``(options, r)`` each, all variables' options in a row.
+        roots: of ``GROUPS``, ``(options, r)`` each, all variables' options in a row; without the last one where
+            sensitivities are not known.
     """
 
     sizes: tuple[int, ...]
     roots: tuple[Array, ...]
 
     @classmethod
-    def of(cls, space: "Space", costs: Sequence[Array] | None = None) -> "Prior":
+    def of(
+        cls,
+        space: "Space",
+        costs: Sequence[Array] | None = None,
+        sensitivity: Sequence[Sequence[float]] | None = None,
+    ) -> "Prior":
         """That of a space.
 
         Args:
             costs: FLOPs of each variable's options, as ``CostTable.options`` gives them, for a slope in their log.
+            sensitivity: the same shape, as ``search_spaces.sensitivity`` measures it.
         """
         options = [o for v in space.variables for o in v.options]
         sizes = tuple(len(v.options) for v in space.variables)
@@ -60,8 +68,16 @@ class Prior:
         alike = _codes([(code, *point) for code, point in zip(operator.tolist(), points.tolist(), strict=True)])
         each = np.eye(len(sizes))[variable]
         slopes = (features[:, None, :] * each[:, :, None]).reshape(len(options), -1)
-        roots = (np.eye(int(alike.max()) + 1)[alike], features, slopes, _smooth(variable, operator, points))
-        return cls(sizes, tuple(_scaled(r, variable) for r in (*roots, np.eye(len(options)))))
+        roots: tuple[Array, ...] = (
+            *(np.eye(int(alike.max()) + 1)[alike], features, slopes),
+            _smooth(variable, operator, points),
+        )
+        roots = (*roots, np.eye(len(options)))
+        if sensitivity is not None:
+            moved = np.maximum(np.concatenate([np.asarray(s, dtype=np.float64) for s in sensitivity]), 0.0)
+            columns = [_scaled(column[:, None], variable) for column in (moved, np.sqrt(moved))]
+            roots = (*roots, np.concatenate(columns, axis=1))
+        return cls(sizes, tuple(_scaled(r, variable) for r in roots))
 
     @cached_property
     def covariances(self) -> tuple[Array, ...]:

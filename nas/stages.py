@@ -168,4 +168,4 @@ def judged(run: Run, with_finals: bool = False) -> list[Record]:
 
 def pooled_of(run: Run, space: Space, table: CostTable, with_finals: bool = False) -> Pooled | None:
     """The model over all that was judged."""
-    return pooled(space, judged(run, with_finals), table.options(space, "flops"))
+    return pooled(space, judged(run, with_finals), table.options(space, "flops"), run.sensitivity)

@@ -6,7 +6,7 @@ Reading one needs neither torch nor Ray nor the device that it ran on, and works
 import os
 import secrets
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,6 +165,18 @@ class Run:
     def parent_file(self) -> Path:
         """The trained vanilla proxy's state dict, where candidates inherit from one."""
         return self.state / "parent.pt"
+
+    @property
+    def sensitivity(self) -> list[list[float]] | None:
+        """How far each option alone moves the parent, of each variable; ``None`` where that was not measured."""
+        try:
+            found: list[list[float]] = read_json(self.state / "sensitivity.json")["nats"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found
+
+    def write_sensitivity(self, found: Sequence[Sequence[float]]) -> None:
+        write_json(self.state / "sensitivity.json", {"nats": found})
 
     @property
     def finalists(self) -> dict[str, Any] | None:

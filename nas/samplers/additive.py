@@ -4,6 +4,7 @@ Each proposal is the best architecture within the budgets, and within a limit of
 from the model's posterior (Thompson sampling). Its limits range over the whole front, a quarter of them at its far end.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,14 @@ class _Learned:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.prior = Prior.of(problem.space, problem.costs["flops"])
         self.ranges = {metric: self._range(metric) for metric in problem.costs}
         self._study = ""
         self._forget()
+
+    @cached_property
+    def prior(self) -> Prior:
+        problem = self.problem
+        return Prior.of(problem.space, problem.costs["flops"], problem.sensitivity())
 
     def _forget(self) -> None:
         self.rows: set[Indices] = set()

@@ -24,12 +24,14 @@ class Problem:
     Args:
         costs: metric → of each variable's options, ``(options,)`` each.
         trials: how many were planned first.
+        sensitivity: asked when the first proposal is made, for what ``search_spaces.sensitivity`` has measured.
     """
 
     space: Space
     feasible: Feasible
     costs: Mapping[str, Sequence[NDArray[np.float64]]]
     trials: int
+    sensitivity: Callable[[], Sequence[Sequence[float]] | None] = lambda: None
 
 
 def problem(space: Space, table: CostTable, feasible: Feasible, trials: int) -> Problem:

@@ -87,6 +87,23 @@ def test_it_finds_an_additive_truth_and_knows_how_sure_it_is(jitter: float, leas
     assert 0.85 <= np.mean(within) <= 1
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_what_each_choice_does_alone_makes_up_for_scores(tells: bool) -> None:
+    """Ten scores. Sensitivities that have to do with the truth say most of the rest; others do little harm."""
+    agreement = {}
+    for known in (False, True):
+        found = []
+        for seed in range(4):
+            effects, rows = made_up(seed), drawn(10, seed)
+            said = made_up(seed if tells else seed + 50)
+            moved = [np.square(said_of.max() - said_of) for said_of in said] if known else None
+            scores = truth(effects, rows) + np.random.default_rng(seed).normal(0, 0.3, len(rows))
+            model, test = Model.fit(Prior.of(space(), costs(), moved), rows, scores), drawn(300, 7)
+            found.append(np.corrcoef(model.predict(test)[0], truth(effects, test))[0, 1])
+        agreement[known] = np.mean(found)
+    assert agreement[True] > agreement[False] + (0.15 if tells else -0.15)
+
+
 def test_the_noise_is_estimated_where_it_was_not_measured() -> None:
     known, _, noise = judged(400, 3)
     model = Model.fit(prior(), known.rows, known.scores)

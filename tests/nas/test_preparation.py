@@ -1,15 +1,17 @@
 """How many trials, and how long, on machines of any speed."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from nas import preparation
+from nas.cost.table import CostTable
 from nas.preparation import LEAST_TRIALS, LONGEST_S, MOST_TRIALS, Prepared, measured, trial_s
 from nas.question import asked
-from search_spaces import load_space
+from search_spaces import Space, load_space
 from trainers.data.base import ImageData, Split
 from trainers.loop import is_fast
 from trainers.recipe import INHERITED, SCRATCH
@@ -48,6 +50,19 @@ def test_a_small_folder_is_measured_by_the_images_that_it_has(
     data = ImageData("few", 2, split, split[:8], split[:8], (0.5,) * 3, (0.2,) * 3, "")
     question = asked({"space": "mixed_resnet20", "proxy_resolution": 16, "judge": "scratch"})
     assert preparation.seconds_per_image(question, load_space("mixed_resnet20"), data) == pytest.approx(1 / trained)
+
+
+def test_what_each_choice_does_alone_is_measured_of_the_parent(space: Space, table: CostTable, tmp_path: Path) -> None:
+    question = asked(
+        {"space": "mixed_resnet20", "judge": "inherited", "proxy_resolution": 16, "trials": 1, "device": "cpu"}
+    )
+    split = Split(torch.randint(0, 256, (80, 3, 16, 16), dtype=torch.uint8), torch.arange(80) % 10)
+    data = ImageData("few", 10, split, split, split, (0.5,) * 3, (0.2,) * 3, "")
+    few = Space("two", space.backbone, space.variables[:2])
+    torch.save(preparation.vanilla_proxy(question, few, 10).build().state_dict(), tmp_path / "parent.pt")
+    found = preparation.measured_sensitivity(Prepared(question, few, data, table, None), tmp_path / "parent.pt")
+    assert [len(row) for row in found] == [len(v.options) for v in few.variables]
+    assert all(moved >= 0 for row in found for moved in row)
 
 
 def test_what_was_asked_for_is_not_measured() -> None:

@@ -15,12 +15,13 @@ import yaml
 from nas.candidates import Candidate, Candidates
 from nas.cost.table import CostTable
 from nas.preparation import feasible_set
+from nas.prior import GROUPS
 from nas.question import asked
 from nas.run import Run
 from nas.stage import Stage
 from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats, pooled_of
 from nas.uniform import ALIKE, MOST, uniform_settings
-from search_spaces import VANILLA, Space
+from search_spaces import VANILLA, Space, load_space
 from search_spaces.checks import BadInput
 from trainers.judges import JUDGES
 from trainers.report import Report, Status
@@ -230,6 +231,28 @@ SPACE = {
 }
 
 
+def test_what_is_known_of_the_choices_is_in_the_models_that_propose_and_that_name(
+    space: Space, table: CostTable, tmp_path: Path
+) -> None:
+    """Measured between the parent and the first proposal; of an earlier run it is missing."""
+    box = Sandbox(space, table, tmp_path, sampler="additive")
+    candidates = box.stages().candidates
+    box.run.write_sensitivity([[0.1 * i for i in range(len(v.options))] for v in space.variables])
+    while (candidate := candidates.suggest()) is not None:
+        candidates.update(candidate.name, finished(candidate))
+    pool = pooled_of(box.run, space, table)
+    assert pool is not None
+    assert len(pool.model.prior.roots) == len(GROUPS)
+    before = [r.name for r in box.run.candidates]
+    (box.run.state / "sensitivity.json").unlink()
+    pool = pooled_of(box.run, space, table)
+    assert pool is not None
+    assert len(pool.model.prior.roots) == len(GROUPS) - 1
+    (box.run.state / "sensitivity.json").write_text("[1, 2]")  # damaged: as if it had not been measured
+    assert box.run.sensitivity is None
+    assert [r.name for r in box.run.candidates] == before
+
+
 @pytest.mark.slow
 def test_a_search_that_is_killed_in_every_stage_is_gone_on_with(tmp_path: Path) -> None:
     """SIGKILL of the driver as soon as each stage has a record; nothing is lost, nothing judged twice."""
@@ -267,6 +290,9 @@ def test_a_search_that_is_killed_in_every_stage_is_gone_on_with(tmp_path: Path) 
     best = yaml.safe_load((run / "best.yaml").read_text())
     assert best["metrics"]["final"]["seeds"] == [2, 3, 4]
     assert best["metrics"]["accuracy_noise"]["degrees_of_freedom"] == 2
+    moved = Run.read(run).sensitivity
+    assert moved is not None
+    assert [len(row) for row in moved] == [len(v.options) for v in load_space(str(tmp_path / "small.yaml")).variables]
 
 
 def lines(path: Path) -> list[str]:
