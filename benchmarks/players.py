@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -34,15 +35,25 @@ class Player(Protocol):
 class Ours:
     """One of ``nas.samplers``, behind the uniform settings with which a run starts.
 
-    What is named is the best by the model of everything that was tried; ``luckiest`` names the best score.
+    What is named is the best by the model of everything that was tried; ``luckiest`` names the best score;
+    ``sensitive`` has the sensitivities in the model, where they were measured.
     """
 
     def __init__(
-        self, truth: Truth, sampler: str, seed: int, trials: int, starts: bool = True, luckiest: bool = False
+        self,
+        truth: Truth,
+        sampler: str,
+        seed: int,
+        trials: int,
+        starts: bool = True,
+        luckiest: bool = False,
+        sensitive: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(OPTUNA_LEVEL)
         self.truth, self.luckiest = truth, luckiest
-        self.sampler = WithinBudget(SAMPLERS[sampler], truth.problem, seed)
+        problem = truth.problem if sensitive else replace(truth.problem, sensitivity=lambda: None)
+        self.prior = Prior.of(problem.space, problem.costs["flops"], problem.sensitivity())
+        self.sampler = WithinBudget(SAMPLERS[sampler], problem, seed)
         self.study = optuna.create_study(directions=directions(), sampler=self.sampler)
         self.starts: deque[Row] = deque(truth.starts if starts else ())
         self.sampler.taken.update(self.starts)
@@ -71,7 +82,7 @@ class Ours:
     def named(self, rows: NDArray[np.int64], scores: Array) -> int:
         if self.luckiest:
             return int(np.argmax(scores))
-        model = Model.fit(Prior.of(self.truth.problem.space, self.truth.problem.costs["flops"]), rows, scores)
+        model = Model.fit(self.prior, rows, scores)
         return int(np.argmax(model.predict(rows)[0]))
 
 
@@ -166,6 +177,7 @@ PLAYERS: dict[str, Callable[[Truth, int, int], Player]] = {
     "random": _ours("random", starts=False, luckiest=True),
     "random_model": _ours("random"),  # what pooling alone gives
     "additive": _ours("additive"),
+    "additive_sensitive": _ours("additive", sensitive=True),  # where a trained network to inherit from is there
     "tpe": _ours("tpe", luckiest=True),
     "nsga2": _ours("nsga2", luckiest=True),
     "evolution": lambda truth, seed, trials: Evolution(truth, seed, trials),

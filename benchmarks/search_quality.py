@@ -2,10 +2,11 @@
 
     python benchmarks/search_quality.py --output benchmarks/results/search_quality.json
 
-Spaces, costs, budgets and samplers are the real ones; accuracies are made up (``truths.py``) and scored with noise. Of
-each sampler and seed: the hypervolume of what was tried, by its true accuracy and its FLOPs, and the true accuracy of
-the network that would be named, both as a share of the way from what random draws within the budget have on average to
-the best (additive) one. ``--continue FILE`` takes over what an interrupted record has; ``--draw FILE`` draws it.
+Spaces, costs, budgets and samplers are the real ones; accuracies are those of a surrogate of real trainings, or made up
+(``truths.py``), and scored with noise. Of each sampler and seed: the hypervolume of what was tried, by its true
+accuracy and its FLOPs, and the true accuracy of the network that would be named, as a share of the way from what random
+draws within the budget have on average to the best; and how many trials it takes to what random draws have at last.
+``--continue FILE`` takes over what an interrupted record has; ``--draw FILE`` draws it.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import players
 import truths
 from matplotlib.figure import Figure
 
-CHECKPOINTS = (20, 50, 100, 200, 500)
+CHECKPOINTS = (10, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,17 @@ def summary(games: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             line[what] = {n: _mean([_at(g, n)[i] for g in own]) for n in counts}
         line["ask_ms"] = round(statistics.fmean(g["ask_ms"] for g in own), 1)
         lines.append(line)
-    return lines
+    return [line | {"needed": needed(line, lines)} for line in lines]
+
+
+def needed(line: dict[str, Any], lines: Sequence[dict[str, Any]]) -> dict[str, int | None]:
+    """Trials after which it has what random draws have after their last; ``None`` where it never has."""
+    random = next((r for r in lines if r["player"] == "random" and _column(r) == _column(line)), None)
+    found: dict[str, int | None] = {}
+    for what in ("hypervolume", "way") if random else ():
+        target = list(random[what].values())[-1][0]
+        found[what] = next((int(n) for n, (mean, _) in line[what].items() if mean >= target), None)
+    return found
 
 
 def _keys(game: dict[str, Any]) -> list[str]:
@@ -139,7 +150,7 @@ def main() -> None:
     for line in lines:
         ways = [f"{n}: {w[0]:.2f} ± {w[1]:.2f}, hv {line['hypervolume'][n][0]:.2f}" for n, w in line["way"].items()]
         names = f"{line['space']:16} {line['budget']:10} {line['noise']:.1f} {line['at_once']} {line['player']:12}"
-        print(names, " | ".join(ways), f"{line['ask_ms']} ms")
+        print(names, " | ".join(ways), f"needed {line['needed']}", f"{line['ask_ms']} ms")
     if asked.draw:
         draw(asked.draw, lines)
 

@@ -8,6 +8,7 @@ seeds too, so that the noise is known. ``--continue FILE`` goes on with one that
 """
 
 import argparse
+import io
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import judging
+import torch
 from proxy_signal import sorted_by_name, summary
 
+from nas.preparation import SENSITIVITY_IMAGES
 from nas.uniform import choices
-from search_spaces import Architecture, Space, load_space
+from search_spaces import VANILLA, Architecture, Space, load_space, proxy_of
+from search_spaces.sensitivity import sensitivity
+from trainers.data import DATASETS
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.report import Report
 
@@ -44,6 +49,17 @@ def named(space: Space, found: Sequence[Architecture]) -> dict[str, Architecture
     """By their option indices, ``3-0-12-…``; each once."""
     rows = {space.indices(a): a for a in found}
     return {"-".join(map(str, row)): a for row, a in rows.items() if row is not None}
+
+
+def sensitivities(space: Space, parent: bytes) -> list[list[float]]:
+    """As a run measures them of the weights that candidates inherit."""
+    torch.set_num_threads(1)
+    data = DATASETS[DATASET](None, RESOLUTION)
+    vanilla = space.uniform(VANILLA)
+    dense = proxy_of(vanilla, width=judging.WIDTH, resolution=RESOLUTION, classes=data.classes)[0].build()
+    dense.load_state_dict(torch.load(io.BytesIO(parent), weights_only=True))
+    images = data.normalise(data.epoch(SENSITIVITY_IMAGES, torch.Generator().manual_seed(0)).images)
+    return [[round(moved, 6) for moved in row] for row in sensitivity(space, dense, images)]
 
 
 def entry(job: judging.Job, report: Report) -> dict[str, Any]:
@@ -84,14 +100,18 @@ def main() -> None:
     known = {(t["name"], t["seed"]) for t in trainings}
     jobs = [judging.Job(n, a.to_dict(), asked.judge, recipe, s) for n, a, s in wanted if (n, s) not in known]
     parent = judging.parent_weights(space, DATASET, None, RESOLUTION) if asked.judge in WANT_PARENT else None
-    about = {"space": "small", "judge": asked.judge, "recipe": asdict(recipe), "device": judging.device()}
+    about: dict[str, Any] = {"space": "small", "judge": asked.judge, "recipe": asdict(recipe)}
+    about |= {"device": judging.device(), "sensitivity": sensitivities(space, parent) if parent else None}
+
+    def save() -> None:
+        judging.save(asked.output, {"summary": summarised(trainings), **about, "trainings": sorted_by_name(trainings)})
+
     for done, (job, report) in enumerate(judging.run(jobs, asked.processes, DATASET, None, parent, RESOLUTION), 1):
         trainings.append(entry(job, report))
-        if done % SAVED_EVERY == 0 or done == len(jobs):
-            judging.save(
-                asked.output, {"summary": summarised(trainings), **about, "trainings": sorted_by_name(trainings)}
-            )
+        if done % SAVED_EVERY == 0:
+            save()
             print(f"{done} of {len(jobs)}", flush=True)
+    save()
     print(json.dumps(summarised(trainings), indent=1))
 
 

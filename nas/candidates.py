@@ -60,7 +60,7 @@ class Candidates:
         searched = replace(searched, sensitivity=lambda: run.sensitivity)
         self.sampler = WithinBudget(SAMPLERS[question.sampler], searched, question.seed)
         self.memory = Memory(self.sampler, None if question.sampler in LEARN_FROM_ALL else WINDOW)
-        self.rule = STOPPING[question.stop](question.seed)
+        self.rule = STOPPING[question.stop](searched)
         self.ledger, self.references = Ledger.open(run.ledger_file), Ledger.open(run.references_file)
         self.ended: list[Record] = []
         self.complete = bool((run.measured or {}).get("complete"))
@@ -104,7 +104,7 @@ class Candidates:
         candidate = self.open[name]
         if candidate.is_reference or report.status.is_final:
             return None
-        return self.rule(self.table.total(candidate.architecture), report, self.ledger.records)
+        return self.rule(recorded(candidate, report, self.table), self.ledger.records)
 
     def update(self, name: str, report: Report) -> Record | None:
         """An open candidate has ended: into the ledger, then the sampler learns of it.

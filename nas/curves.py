@@ -1,10 +1,8 @@
 """What a trial that has only begun will come to, by the learning curves of those that were finished before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-
-from trainers.report import Report
 
 from .record import Record
 
@@ -12,18 +10,22 @@ LEAST = 8  # finished trials, before anything is predicted
 LATEST = 400  # that are looked at: a prediction's time must not grow for ever
 
 
-def expected(report: Report, ended: Sequence[Record]) -> tuple[float, float] | None:
+def expected(
+    running: Record, ended: Sequence[Record], foreseen: Mapping[str, float] | None = None
+) -> tuple[float, float] | None:
     """The accuracy with which it would finish, and the standard error of that prediction, noise included.
 
     By least squares on what it has shown so far: the accuracy that it started with, where candidates start from
     trained weights, and that of its latest epoch. ``None`` where too little is known.
+
+    Args:
+        foreseen: architecture key → what is expected of it without any score of its own, to be looked at as well.
     """
-    shown = _shown(report, report.epoch)
-    if shown is None:
+    epoch = running.epoch
+    shown = _known(running, epoch, foreseen)
+    if not shown:
         return None
-    finished = [
-        (then, r.accuracy) for r in ended[-LATEST:] if r.finished and (then := _shown(r, report.epoch)) is not None
-    ]
+    finished = [(then, r.accuracy) for r in ended[-LATEST:] if r.finished and (then := _known(r, epoch, foreseen))]
     if len(finished) < LEAST:
         return None
     points, found = np.array([then for then, _ in finished]), np.array([accuracy for _, accuracy in finished])
@@ -36,9 +38,11 @@ def expected(report: Report, ended: Sequence[Record]) -> tuple[float, float] | N
     return mean, (variance * (1 + 1 / len(found) + float(ahead @ ahead))) ** 0.5
 
 
-def _shown(report: Report, epoch: int) -> list[float] | None:
-    """What was to be seen after ``epoch`` epochs, of a training that has come as far."""
-    if len(report.accuracy_by_epoch) < epoch or (epoch == 0 and report.initial_accuracy is None):
+def _known(record: Record, epoch: int, foreseen: Mapping[str, float] | None) -> list[float] | None:
+    """What was known after ``epoch`` epochs of a training that has come as far; nothing where it had shown nothing."""
+    if len(record.accuracy_by_epoch) < epoch or (foreseen is not None and record.key not in foreseen):
         return None
-    started = [] if report.initial_accuracy is None else [report.initial_accuracy]
-    return started + ([report.accuracy_by_epoch[epoch - 1]] if epoch else [])
+    before = [] if foreseen is None else [foreseen[record.key]]
+    started = [] if record.initial_accuracy is None else [record.initial_accuracy]
+    shown = started + ([record.accuracy_by_epoch[epoch - 1]] if epoch else [])
+    return before + shown if shown else None

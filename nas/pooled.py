@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ class Pooled:
     """``rows``: option indices of what was judged ``(N, variables)``; ``names``: architecture key → its name.
 
     Args:
+        keys: of the rows' architectures.
         predicted: architecture key → mean and standard deviation of its true accuracy, of what is in the space.
     """
 
@@ -27,6 +29,12 @@ class Pooled:
     names: Mapping[str, str]
     noise: Noise | None
     predicted: Mapping[str, tuple[float, float]]
+    keys: tuple[str, ...]
+
+    @cached_property
+    def without_own(self) -> dict[str, float]:
+        """Architecture key → what is expected of it by the others' scores alone."""
+        return dict(zip(self.keys, self.model.leave_one_out().tolist(), strict=True))
 
     def mean(self, record: Record) -> float:
         """The model's, or the score itself of what is not in the space."""
@@ -44,8 +52,7 @@ def pooled(
     Args:
         flops: of each variable's options, ``(options,)`` each; so is ``sensitivity``, where that was measured.
     """
-    lookup = _lookup(space)
-    inside = [(row, r) for r in records if (row := row_of(space, r, lookup)) is not None]
+    inside = [(row, r) for r in records if (row := row_of(space, r)) is not None]
     if not inside:
         return None
     rows = np.array([row for row, _ in inside], dtype=np.int64)
@@ -55,17 +62,18 @@ def pooled(
     model = Model.fit(prior, rows, scores, noise.std if noise is not None and noise.std > 0 else None)
     means, deviations = model.predict(rows)
     predicted = {r.key: (float(m), float(d)) for (_, r), m, d in zip(inside, means, deviations, strict=True)}
-    return Pooled(model, rows, {r.key: r.name for _, r in inside}, noise, predicted)
+    names = {r.key: r.name for _, r in inside}
+    return Pooled(model, rows, names, noise, predicted, tuple(r.key for _, r in inside))
 
 
 Lookup = list[dict[tuple[tuple[tuple[str, object], ...], ...], int]]
 
 
-def row_of(space: Space, record: Record, lookup: Lookup) -> tuple[int, ...] | None:
+def row_of(space: Space, record: Record) -> tuple[int, ...] | None:
     """The option indices of a record, or ``None`` if it is not in the space; builds no network."""
     layers = record.architecture["layers"]
     found = []
-    for variable, options in zip(space.variables, lookup, strict=True):
+    for variable, options in zip(space.variables, _lookup(space), strict=True):
         index = options.get(tuple(_entry(layers.get(slot)) for slot in variable.slots))
         if index is None:
             return None
@@ -73,6 +81,7 @@ def row_of(space: Space, record: Record, lookup: Lookup) -> tuple[int, ...] | No
     return tuple(found)
 
 
+@cache
 def _lookup(space: Space) -> Lookup:
     return [
         {tuple(_entry(c.to_dict()) for c in option.choices): i for i, option in reversed(list(enumerate(v.options)))}

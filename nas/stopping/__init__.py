@@ -1,22 +1,26 @@
 """Stopping rules by name: when a trial that can't matter any more is ended. A new one is a file plus a line here.
 
-Each is a function of the run's seed that returns a ``Rule``.
+Each is a function of the problem, as samplers have it, that returns a ``Rule``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from search_spaces.late import Late
-from trainers.report import Report
 
 from ..record import Record
 
-Rule = Callable[[Mapping[str, float], Report, Sequence[Record]], str | None]
-"""``(costs, report, ended)`` → why a candidate with these costs, which has reported so, is to be stopped, or ``None``.
+if TYPE_CHECKING:
+    from ..samplers.problem import Problem
 
-``ended`` are the candidates' records so far. References are never stopped.
+Rule = Callable[[Record, Sequence[Record]], str | None]
+"""``(running, ended)`` → why a candidate that has come so far is to be stopped, or ``None``.
+
+``running`` is its record as it would be if it ended now, ``ended`` are the candidates' so far. References are never
+stopped.
 """
 
-STOPPING: dict[str, Callable[[int], Rule]] = {
+STOPPING: "dict[str, Callable[[Problem], Rule]]" = {
     "none": Late("nas.stopping.none", "make"),
     "front": Late("nas.stopping.front", "make"),
 }

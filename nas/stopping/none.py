@@ -1,16 +1,15 @@
 """No stopping: every trial trains to its end."""
 
-from collections.abc import Mapping, Sequence
-
-from trainers.report import Report
+from collections.abc import Sequence
 
 from ..record import Record
+from ..samplers.problem import Problem
 from . import Rule
 
 
-def make(seed: int) -> Rule:
+def make(problem: Problem) -> Rule:
     return _never
 
 
-def _never(costs: Mapping[str, float], report: Report, ended: Sequence[Record]) -> str | None:
+def _never(running: Record, ended: Sequence[Record]) -> str | None:
     return None

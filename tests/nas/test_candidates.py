@@ -199,7 +199,7 @@ def test_samplers_go_on_after_trials_that_failed_or_were_stopped(
 def test_the_rule_stops_candidates_not_references(
     space: Space, table: CostTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(STOPPING, "always", lambda seed: lambda costs, report, ended: f"after {len(ended)}")
+    monkeypatch.setitem(STOPPING, "always", lambda problem: lambda running, ended: f"after {len(ended)}")
     candidates = Sandbox(space, table, tmp_path, trials=1, stop="always").candidates()
     report = Report(accuracy=0.5, loss_by_epoch=(1.0,))
     while (candidate := candidates.suggest()) is not None:

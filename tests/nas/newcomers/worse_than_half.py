@@ -1,16 +1,16 @@
 """A stopping rule: whoever is below a half after two epochs is stopped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nas.record import Record
+from nas.samplers.problem import Problem
 from nas.stopping import Rule
-from trainers.report import Report
 
 
-def make(seed: int) -> Rule:
+def make(problem: Problem) -> Rule:
     return _rule
 
 
-def _rule(costs: Mapping[str, float], report: Report, ended: Sequence[Record]) -> str | None:
-    bad = report.epoch == 2 and (report.accuracy or 0) < 0.5
-    return f"{report.accuracy} after two epochs" if bad else None
+def _rule(running: Record, ended: Sequence[Record]) -> str | None:
+    bad = running.epoch == 2 and (running.accuracy or 0) < 0.5
+    return f"{running.accuracy} after two epochs" if bad else None
