@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    known = surrogate.Table(asked.table)
+    known = surrogate.Table.read(asked.table)
     lines = []
     for budget in table.BUDGETS:
         pool = Pool(known, budget)

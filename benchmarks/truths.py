@@ -122,7 +122,7 @@ def _made_up(space_name: str, budget: str, seed: int) -> Truth:
 
 @cache
 def _trained(budget: str) -> Truth:
-    known = surrogate.Table()
+    known = surrogate.Table.read()
     accuracy = surrogate.surrogate(known)
     effects = Model.fit(Prior.of(known.space, known.flops), known.rows, known.points).effects()
     found = _truth("small", budget, accuracy, effects)
