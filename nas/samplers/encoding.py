@@ -1,6 +1,7 @@
 """Between Optuna's parameters and option indices: ``layer1.0.conv2.alpha`` = 0.25, as a person reads it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -62,8 +63,11 @@ def params(space: Space, indices: tuple[int, ...], proposal: Mapping[str, object
 
 
 def indices(space: Space, values: Mapping[str, object]) -> tuple[int, ...]:
-    """The option indices that parameters say."""
-    return tuple(int(np.argmax(w)) for w in weights(space, values))
+    """The option indices that parameters say; of those that say no option, of the nearest."""
+    found = [_exactly(lookup, values) for lookup in _lookups(space)]
+    if None in found:
+        return tuple(int(np.argmax(w)) for w in weights(space, values))
+    return tuple(i for i in found if i is not None)
 
 
 @cache
@@ -77,6 +81,39 @@ def _wanted(space: Space) -> list[list[Params]]:
         ]
         for v in space.variables
     ]
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Of one variable. ``names``: operator → its settings' parameters; ``options``: operator and their values → index.
+
+    ``operator`` is the name of the parameter that says the operator, ``only`` the operator where there is no other.
+    """
+
+    operator: str
+    only: str
+    names: Mapping[str, tuple[str, ...]]
+    options: Mapping[tuple[object, ...], int]
+
+
+@cache
+def _lookups(space: Space) -> list[_Lookup]:
+    found = []
+    for variable, wanted in zip(space.variables, _wanted(space), strict=True):
+        names: dict[str, tuple[str, ...]] = {}
+        options: dict[tuple[object, ...], int] = {}
+        for i, (option, settings_of) in enumerate(zip(variable.options, wanted, strict=True)):
+            operator = option.asked.operator
+            names.setdefault(operator, tuple(settings_of))
+            options.setdefault((operator, *settings_of.values()), i)
+        found.append(_Lookup(f"{variable.name}.operator", variable.options[0].asked.operator, names, options))
+    return found
+
+
+def _exactly(lookup: _Lookup, values: Mapping[str, object]) -> int | None:
+    operator = str(values.get(lookup.operator, lookup.only))
+    names = lookup.names.get(operator)
+    return None if names is None else lookup.options.get((operator, *(values.get(name) for name in names)))
 
 
 def _mismatches(variable: Variable, option: Option, wanted: Params, proposal: Mapping[str, object]) -> int:

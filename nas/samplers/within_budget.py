@@ -49,11 +49,10 @@ class WithinBudget(BaseSampler):
 
     def propose(self, proposal: Mapping[str, object]) -> Indices:
         """The proposal itself, or the draw that replaces it; it counts as taken from now on."""
-        weights = encoding.weights(self.space, proposal)
-        chosen: Indices = tuple(int(np.argmax(w)) for w in weights)
+        chosen = encoding.indices(self.space, proposal)
         complete = len(proposal) == len(self.distributions)
         if not complete or chosen in self.taken or not self.feasible.keeps(np.array([chosen]))[0]:
-            chosen = self.feasible.draw(weights, self.rng, self.taken)
+            chosen = self.feasible.draw(encoding.weights(self.space, proposal), self.rng, self.taken)
         self.taken.add(chosen)
         return chosen
 

@@ -172,3 +172,16 @@ def test_trials_that_failed_or_were_added_by_others_are_learned_from_or_avoided(
     asked = [study.ask(sampler.distributions) for _ in range(20)]  # none of them has ended
     rows = [encoding.indices(space, t.params) for t in (first, *asked)]
     assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_parameters_say_the_same_option_by_lookup_and_by_nearness(name: str) -> None:
+    """Whatever Optuna's own samplers may propose: a value for every parameter, of whatever operator."""
+    space = load_space(name)
+    known, rng = encoding.distributions(space), np.random.default_rng(0)
+    for leave_out in (0.0, 0.0, 0.3):
+        proposal = {
+            n: d.choices[int(rng.integers(len(d.choices)))] for n, d in known.items() if rng.random() >= leave_out
+        }
+        nearest = tuple(int(np.argmax(w)) for w in encoding.weights(space, proposal))
+        assert encoding.indices(space, proposal) == nearest
