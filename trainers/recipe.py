@@ -1,6 +1,5 @@
 """The training recipe of a proxy: all that decides a training but the data, the network and the seed."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -75,92 +74,3 @@ def scaled(recipe: Recipe, own: Recipe, judge: str) -> Recipe:
     images = max(1, round(recipe.images_per_epoch * own.images_per_epoch / usual.images_per_epoch))
     least = recipe.images_per_epoch if recipe.optimizer == "sgd" else 1
     return replace(recipe, epochs=epochs, images_per_epoch=max(least, images))
-
-
-@dataclass(frozen=True)
-class FullRecipe:
-    """The full training of an exported architecture, as its YAML words it: SGD, step schedule.
-
-    Args:
-        lr_steps: epochs after which the learning rate is divided by ``lr_divisor``.
-        augmentation: names in torchvision's terms.
-    """
-
-    dataset: str
-    epochs: int
-    batch: int
-    lr: float
-    lr_steps: tuple[int, ...]
-    lr_divisor: float
-    momentum: float
-    weight_decay: float
-    augmentation: tuple[str, ...]
-    source: str
-
-
-COMPCONV_CIFAR = FullRecipe(
-    *("cifar10", 150, 128, 0.1, (60, 120), 20, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
-    source="CompConv, Section 4.1; the weight decay is not given: a common value",
-)
-FULL_RECIPES = {
-    "spconv_cifar10": FullRecipe(
-        *("cifar10", 200, 128, 0.1, (50, 100, 150), 10, 0.9, 5e-4, ("random_crop 32 padding 4", "horizontal_flip")),
-        source="Split to Be Slim, Section 4.1; epochs, momentum and augmentation are not given: common values",
-    ),
-    "resnet20_cifar10": FullRecipe(
-        *("cifar10", 164, 128, 0.1, (82, 123), 10, 0.9, 1e-4, ("random_crop 32 padding 4", "horizontal_flip")),
-        source="Deep Residual Learning, Section 4.2, to which Split to Be Slim, Section 4.1, refers: 64k steps",
-    ),
-    "spconv_imagenet": FullRecipe(
-        *("imagefolder", 90, 256, 0.1, (30, 60), 10, 0.9, 1e-4, ("random_resized_crop 224", "horizontal_flip")),
-        source="Split to Be Slim, Section 4.2",
-    ),
-    "spconv_coco": FullRecipe(
-        *("coco", 12, 16, 0.02, (8, 11), 10, 0.9, 1e-4, ("resize 800 1333", "horizontal_flip")),
-        source="Split to Be Slim, Section 4.3: MMDetection's defaults, its 1x schedule",
-    ),
-    "compconv_cifar10": COMPCONV_CIFAR,
-    "compconv_cifar100": replace(COMPCONV_CIFAR, dataset="cifar100"),
-    "compconv_imagenet": FullRecipe(
-        *("imagefolder", 100, 256, 0.1, (30, 60, 90), 10, 0.9, 1e-4, ("random_resized_crop 224", "horizontal_flip")),
-        source="CompConv, Section 4.1; the weight decay is not given: a common value",
-    ),
-    "compconv_coco": FullRecipe(
-        *("coco", 12, 16, 0.01, (8, 11), 10, 0.9, 1e-4, ("resize 800 1333", "horizontal_flip")),
-        source="CompConv, Section 4.1",
-    ),
-}
-
-
-OF_BACKBONE = {  # SPConv's recipe, CompConv's recipe: each paper trains the network in its own way
-    "resnet18": ("spconv_imagenet", "compconv_imagenet"),
-    "resnet50": ("spconv_imagenet", "compconv_imagenet"),
-    "resnet18_cifar": ("spconv_cifar10", "compconv_cifar10"),
-    "resnet20": ("resnet20_cifar10", "compconv_cifar10"),
-    "resnet50_cifar": ("spconv_cifar10", "compconv_cifar10"),
-    "vgg16": ("spconv_cifar10", "compconv_cifar10"),
-    "vgg16_two_fc": ("spconv_cifar10", "compconv_cifar10"),
-}
-
-UNMIRRORED = ("mnist",)  # a mirrored digit is none
-
-
-def full_recipe(backbone: str, resolution: int, operators: Collection[str], dataset: str | None) -> FullRecipe:
-    """How an architecture is trained in full: by the paper that trained its backbone with its operators.
-
-    Args:
-        resolution: of the input, in pixels; the augmentation's sizes follow it.
-        operators: those that the architecture may have; CompConv's recipe where it has no other but vanilla.
-        dataset: what it is to be trained on; ``None`` is the paper's own.
-    """
-    of_compconv = "compconv" in operators and not set(operators) - {"compconv", "vanilla"}
-    recipe = FULL_RECIPES[OF_BACKBONE[backbone][of_compconv]]
-    kept = (step for step in recipe.augmentation if dataset not in UNMIRRORED or step != "horizontal_flip")
-    sized = tuple(_at(resolution, step) for step in kept)
-    return replace(recipe, dataset=dataset or recipe.dataset, augmentation=sized)
-
-
-def _at(resolution: int, step: str) -> str:
-    """``random_crop 32 padding 4`` at another size of the input."""
-    name, *words = step.split()
-    return " ".join([name, str(resolution), *words[1:]]) if name in ("random_crop", "random_resized_crop") else step

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces.checks import BadInput, require_known
-from trainers.recipe import FULL_RECIPES
+from trainers.full.recipe import FULL_RECIPES
 
 from ..run.files import write_yaml
 from ..run.provenance import provenance

@@ -110,7 +110,7 @@ class Row:
         params, flops, accuracy: as printed (``41.62M``, ``2.97G``); accuracy in percent, top-1 or mAP.
         note: a key of ``notes.yaml``.
         tolerance: the relative deviation that needs no note.
-        recipe: a name of ``trainers.recipe.FULL_RECIPES``.
+        recipe: a name of ``trainers.full.recipe.FULL_RECIPES``.
     """
 
     id: str

@@ -8,7 +8,7 @@ import torch
 
 from search_spaces import Space
 from trainers.data import STAND_INS
-from trainers.recipe import full_recipe
+from trainers.full.recipe import full_recipe
 
 from ..budget import broken
 from ..cost.latency import describe

@@ -12,7 +12,7 @@ from nas.papers.row import Network, compare, every_3x3
 from nas.papers.rows import all_rows, load_notes, published
 from nas.papers.spconv import RESNET20, VGG16
 from search_spaces import Backbone, Choice, build, load_architecture
-from trainers.recipe import FULL_RECIPES
+from trainers.full.recipe import FULL_RECIPES
 
 ROWS = all_rows()
 OURS = [row for row in ROWS if row.network is not None]

@@ -11,9 +11,10 @@ from search_spaces import Architecture, Backbone
 from search_spaces.backbones import BACKBONES
 from trainers.data.base import ImageData
 from trainers.data.digits_on_photos import load
+from trainers.full.recipe import OF_BACKBONE, full_recipe
 from trainers.loop import train_epoch
 from trainers.proxy import DivergedError, ProxyTraining
-from trainers.recipe import OF_BACKBONE, Recipe, full_recipe
+from trainers.recipe import Recipe
 
 QUICK = Recipe(epochs=2, images_per_epoch=128, batch=32)
 

@@ -42,8 +42,8 @@ def load(data_root: Path | None, resolution: int) -> ImageData:
     """
     if data_root is None:
         raise BadInput("imagefolder needs --data-root, a folder with train/CLASS/ and val/CLASS/")
-    classes = _classes(data_root)
-    parts = {part: _images(data_root / part, classes) for part in ("train", "val")}
+    classes = classes_of(data_root)
+    parts = {part: images_of(data_root / part, classes) for part in ("train", "val")}
     _require_memory(data_root, sum(map(len, parts.values())), resolution)
     made_from = digest(content for part, images in parts.items() for content in _files(data_root / part, images))
     whole, test = (_decoded(images, resolution) for images in parts.values())
@@ -54,7 +54,7 @@ def load(data_root: Path | None, resolution: int) -> ImageData:
     return ImageData("imagefolder", len(classes), train, validation, test, mean, std, made_from)
 
 
-def _classes(data_root: Path) -> list[str]:
+def classes_of(data_root: Path) -> list[str]:
     """The names of the folders in ``train``, which are those in ``val``."""
     found = {}
     for part in ("train", "val"):
@@ -73,7 +73,7 @@ def _classes(data_root: Path) -> list[str]:
     return sorted(found["train"])
 
 
-def _images(folder: Path, classes: Sequence[str]) -> Labelled:
+def images_of(folder: Path, classes: Sequence[str]) -> Labelled:
     """Each image with its class, in order."""
     formats, found = Image.registered_extensions(), []
     for label, name in enumerate(classes):
@@ -126,10 +126,14 @@ def _decoded(images: Labelled, resolution: int) -> Split:
 
 def _pixels(path: Path, resolution: int) -> Tensor:
     """uint8 ``(3, resolution, resolution)``; BadInput names the file that is no image, torn, or too large."""
+    return center_crop(pil_to_tensor(resize(opened(path), [resolution], antialias=True)), [resolution])
+
+
+def opened(path: Path) -> Image.Image:
+    """Decoded, turned as its EXIF entry says, of 8 bits and three channels; BadInput names the file."""
     try:
         with Image.open(path) as image:
-            turned = _of_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
-            return center_crop(pil_to_tensor(resize(turned, [resolution], antialias=True)), [resolution])
+            return _of_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
     except Exception as error:  # decoders raise whatever they like on what is no image
         raise BadInput(f"{path}: can't be decoded: {' '.join(str(error).split())[:160]}") from None
 

@@ -1,0 +1,1 @@
+"""Full training of an exported architecture: ``python -m trainers.full BEST.yaml``."""

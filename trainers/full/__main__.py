@@ -1,0 +1,116 @@
+"""``python -m trainers.full BEST.yaml``: trains an exported architecture by the recipe in its YAML."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from search_spaces.checks import BadInput
+
+from ..data import DATASETS
+from . import program
+
+BAD_INPUT, INTERRUPTED = 2, 130
+DESCRIPTION = """Trains an architecture in full: one that a search exported, or a published one
+(python -m nas.papers --export ID). The recipe stands in the YAML's section 'training'; the options change it.
+
+What it leaves, by default beside the YAML: trained.yaml (the YAML with the final metrics), best.safetensors,
+last.pt, metrics.jsonl and TensorBoard's events.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, exit status 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists all options)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = _Parser(
+        "python -m trainers.full", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "architecture", nargs="?", type=Path, help="an architecture's YAML, such as results/RUN/best.yaml"
+    )
+    made.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the training in this folder")
+    made.add_argument("--output", type=Path, metavar="FOLDER", help="default: full-NAME beside the YAML NAME.yaml")
+    made.add_argument("--dataset", help=f"default: the recipe's; {', '.join(DATASETS)}")
+    made.add_argument("--data-root", help="the folder of a data set that does not come with the package")
+    made.add_argument("--all-images", action="store_true", help="train on the validation images too, as the papers do")
+    made.add_argument("--resolution", type=int, help="of the input, in pixels; default: the backbone's")
+    made.add_argument("--epochs", type=int, help="another length: steps of the rate and warm-up move with it")
+    made.add_argument("--batch", type=int)
+    made.add_argument("--lr", type=float)
+    made.add_argument(
+        "--from", dest="start", metavar="WEIGHTS", help="of this network, or of its vanilla one, to inherit from"
+    )
+    made.add_argument("--micro-batches", type=int, help="parts that a batch goes through in, where memory lacks")
+    made.add_argument("--workers", type=int, default=0, help="processes that load images (%(default)s: none)")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    made.add_argument("--seed", type=int)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    made = parser()
+    written = vars(made.parse_args(arguments))
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        path = _train(written, console)
+    except BadInput as error:
+        Console(stderr=True, soft_wrap=True).print(f"{made.prog}: {error}", highlight=False, markup=False)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        console.print("interrupted: --resume goes on after the last whole epoch", markup=False)
+        return INTERRUPTED
+    console.print(f"trained: {path}", markup=False)
+    return 0
+
+
+def _train(written: dict[str, Any], console: Console) -> Path:
+    workers, folder = written.pop("workers"), written.pop("resume")
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def stepped(epoch: int, step: int, steps: int) -> None:
+            bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
+
+        how: dict[str, Any] = {
+            "workers": workers,
+            "say": lambda line: console.print(line, markup=False),
+            "stepped": stepped,
+        }
+        if folder is not None:
+            others = [n for n, v in written.items() if v not in (None, False, "auto")]
+            if others:
+                raise BadInput(f"--resume takes all from the folder; leave out {', '.join(sorted(others))}")
+            return program.go_on(Path(str(folder)), **how)
+        path = written.pop("architecture")
+        if path is None:
+            raise BadInput("name an architecture's YAML, or --resume FOLDER")
+        path = Path(str(path))
+        output = written.pop("output")
+        written["device"] = _device(str(written["device"]))
+        document, question = program.asked(path, written)
+        return program.begin(
+            document, question, Path(str(output)) if output else path.parent / f"full-{path.stem}", **how
+        )
+
+
+def _device(wanted: str) -> str:
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise BadInput("--device cuda: this machine has no GPU that torch can use; use --device cpu, or leave it out")
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

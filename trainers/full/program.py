@@ -1,0 +1,222 @@
+"""A full training in a folder of its own: begun or gone on with, written down after every epoch."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save
+from tensorboardX import SummaryWriter
+
+from search_spaces import Architecture
+from search_spaces.catalogue import read_yaml
+from search_spaces.checks import BadInput, expanded
+
+from .. import checkpoint
+from ..whole_file import write_whole
+from . import weights
+from .data import FullData, load
+from .recipe import FullRecipe, on_data, recipe_from, sized
+from .training import FullTraining, Scores
+
+QUESTION, ARCHITECTURE, LAST, BEST = "training.json", "architecture.yaml", "last.pt", "best.safetensors"
+Say = Callable[[str], None]
+Stepped = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is trained, and how. ``recipe`` as it is followed; ``start`` is the path of the weights, or ``None``."""
+
+    recipe: FullRecipe
+    resolution: int
+    data_root: str | None = None
+    all_images: bool = False
+    start: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    micro_batches: int = 1
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Question":
+        recipe = document["recipe"]
+        tuples = {name: tuple(recipe[name]) for name in ("lr_steps", "augmentation")}
+        return cls(**{**document, "recipe": FullRecipe(**{**recipe, **tuples})})
+
+
+def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Question]:
+    """The architecture's document, and what is to be trained by it.
+
+    Args:
+        written: what the user wrote of ``dataset``, ``epochs``, ``batch``, ``lr``, ``resolution`` and of the question.
+
+    Raises:
+        BadInput: the file is none that a search exported, or an option is wrong.
+    """
+    document = read_yaml(expanded(path), str(path))
+    try:
+        architecture = Architecture.from_dict(document)
+        recipe = recipe_from(document.get("training"))
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from None
+    if document["training"].get("detector"):
+        raise BadInput(f"{path}: is a detector's backbone; detectors can't be trained in full yet")
+    resolution = written.get("resolution") or architecture.backbone.resolution
+    if resolution != architecture.backbone.resolution:
+        recipe = sized(recipe, resolution)
+    recipe = on_data(recipe, written.get("dataset") or recipe.dataset)
+    if written.get("epochs") is not None:
+        recipe = recipe.as_long_as(written["epochs"])
+    changed = {name: written[name] for name in ("batch", "lr") if written.get(name) is not None}
+    kept = {name: written[name] for name in Question.__dataclass_fields__ if written.get(name) is not None}
+    return dict(document), Question(**{**kept, "recipe": replace(recipe, **changed), "resolution": resolution})
+
+
+def begin(
+    document: Mapping[str, Any],
+    question: Question,
+    folder: Path,
+    workers: int = 0,
+    say: Say = lambda line: None,
+    stepped: Stepped = lambda epoch, step, steps: None,
+) -> Path:
+    """A new training in ``folder``; returns its ``trained.yaml``.
+
+    Args:
+        workers: processes that load images.
+        say: told a line now and then; ``stepped`` the epoch, the step and the steps of an epoch.
+
+    Raises:
+        BadInput: the folder holds a training, or can't be written; the data is not to be had.
+    """
+    if (folder / QUESTION).exists():
+        raise BadInput(f"{folder} holds a training: go on with it by --resume {folder}, or choose another --output")
+    made = _Folder(folder, question, document, _data(question))
+    training = made.training(workers, say)  # what is wrong is found before anything is written
+    try:
+        write_whole(folder / ARCHITECTURE, yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode())
+        write_whole(folder / QUESTION, json.dumps(question.document(), indent=1).encode())
+    except OSError as error:
+        raise BadInput(f"--output {folder}: can't be written: {error.strerror or error}") from None
+    return made.train(training, say, stepped)
+
+
+def go_on(
+    folder: Path,
+    workers: int = 0,
+    say: Say = lambda line: None,
+    stepped: Stepped = lambda epoch, step, steps: None,
+) -> Path:
+    """Go on with a training where its last epoch ended; the rest as ``begin``.
+
+    Raises:
+        BadInput: there is none, or it can't be read.
+    """
+    try:
+        question = Question.of(json.loads((folder / QUESTION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"--resume {folder}: there is no training that can be read: {error}") from None
+    for partial in folder.glob(".*.partial"):  # what a killed process left of a file
+        partial.unlink(missing_ok=True)
+    document = read_yaml(folder / ARCHITECTURE, str(folder / ARCHITECTURE))
+    made = _Folder(folder, question, document, _data(question))
+    return made.train(made.training(workers, say), say, stepped)
+
+
+def _data(question: Question) -> FullData:
+    root = None if question.data_root is None else expanded(question.data_root)
+    return load(question.recipe.dataset, root, question.resolution, question.all_images)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    folder: Path
+    question: Question
+    document: Mapping[str, Any]
+    data: FullData
+
+    def train(self, training: FullTraining, say: Say, stepped: Stepped) -> Path:
+        """From its last checkpoint, if there is one, to the end."""
+        saved = checkpoint.load(str(self.folder / LAST), training.device)
+        history: list[dict[str, Any]] = []
+        if saved is not None:
+            training.load_state(saved["training"])
+            history = saved["history"]
+            say(f"going on after epoch {training.epoch}")
+        board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=training.epoch + 1)
+        try:
+            while not training.done:
+                epoch = training.run_epoch(lambda step, steps: stepped(training.epoch, step, steps))
+                history.append(epoch.entry())
+                self._write(training, history)
+                for name, value in epoch.entry().items():
+                    board.add_scalar(name, value, epoch.epoch)
+                said = f"top-1 {epoch.validation.top1:.1%}, top-5 {epoch.validation.top5:.1%} on the validation images"
+                say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: loss {epoch.loss:.3f}, {said}")
+        finally:
+            board.close()
+        return self._end(training, history, say)
+
+    def training(self, workers: int, say: Say) -> FullTraining:
+        """As it begins."""
+        question = self.question
+        target = Architecture.from_dict(self.document)
+        backbone = replace(target.backbone, classes=self.data.classes, resolution=question.resolution)
+        if self.data.classes != target.backbone.classes:
+            say(f"{self.data.classes} classes in place of {target.backbone.classes}: the last layer is another one")
+        architecture = replace(target, backbone=backbone)
+        torch.manual_seed(question.seed)
+        model = architecture.build()
+        if question.start is not None:
+            say(weights.start(model, architecture, weights.read(expanded(question.start)), self.data))
+        return FullTraining(
+            model,
+            self.data,
+            question.recipe,
+            seed=question.seed,
+            device=torch.device(question.device),
+            micro_batches=question.micro_batches,
+            workers=workers,
+        )
+
+    def _write(self, training: FullTraining, history: list[dict[str, Any]]) -> None:
+        """The best weights first: a crash between the two repeats an epoch, and finds the same."""
+        if self._best(history) is history[-1]:
+            state = {name: tensor.contiguous().cpu() for name, tensor in training.trained.state_dict().items()}
+            write_whole(self.folder / BEST, save(state))
+        checkpoint.save(str(self.folder / LAST), {"training": training.state(), "history": history})
+        lines = "".join(json.dumps(entry) + "\n" for entry in history)
+        write_whole(self.folder / "metrics.jsonl", lines.encode())
+
+    def _best(self, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """By validation; where those images are trained on, the last."""
+        return history[-1] if self.question.all_images else max(history, key=lambda entry: entry["top1"])
+
+    def _end(self, training: FullTraining, history: list[dict[str, Any]], say: Say) -> Path:
+        """The test images, once, by the best weights; the architecture's YAML with what was found."""
+        best = self._best(history)
+        training.trained.load_state_dict(weights.read(self.folder / BEST))
+        test: Scores = training.scores(self.data.test)
+        metrics = {
+            "dataset": self.question.recipe.dataset,
+            "epochs": training.epoch,
+            "weights": BEST,
+            "weights_of_epoch": best["epoch"],
+            "validation": None if self.question.all_images else {n: best[n] for n in asdict(test)},
+            "test": asdict(test),
+            "seed": self.question.seed,
+        }
+        sections = dict(self.document)
+        sections["metrics"] = {**(sections.get("metrics") or {}), "trained": metrics}
+        path = self.folder / "trained.yaml"
+        write_whole(path, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).encode())
+        say(f"test images, once: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, by the weights of epoch {best['epoch']}")
+        return path
