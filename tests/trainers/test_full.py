@@ -283,7 +283,7 @@ def test_from_a_yaml_to_trained_weights(folder: Path, tmp_path: Path, capsys: py
     data = program._data(question)
     found = scores(network, evaluation_batches(data, data.test, 0), torch.device("cpu"))
     assert asdict(found) == pytest.approx(trained["test"], rel=1e-4)
-    assert build(made / "trained.yaml") is not None
+    build(made / "trained.yaml").load_state_dict(load_file(made / "best.safetensors"))  # they fit
     # once more: refused; gone on with: nothing to do but the end
     assert main([str(best), "--data-root", str(folder)]) == 2
     assert "holds a training: go on with it by --resume" in capsys.readouterr().err

@@ -165,14 +165,20 @@ class _Folder:
             board.close()
         return self._end(training, history, say)
 
+    @property
+    def architecture(self) -> Architecture:
+        """For as many classes as the data has, at the resolution that was asked for."""
+        target, question = Architecture.from_dict(self.document), self.question
+        return replace(
+            target, backbone=replace(target.backbone, classes=self.data.classes, resolution=question.resolution)
+        )
+
     def training(self, workers: int, say: Say) -> FullTraining:
         """As it begins."""
         question = self.question
-        target = Architecture.from_dict(self.document)
-        backbone = replace(target.backbone, classes=self.data.classes, resolution=question.resolution)
-        if self.data.classes != target.backbone.classes:
-            say(f"{self.data.classes} classes in place of {target.backbone.classes}: the last layer is another one")
-        architecture = replace(target, backbone=backbone)
+        architecture, classes = self.architecture, Architecture.from_dict(self.document).backbone.classes
+        if self.data.classes != classes:
+            say(f"{self.data.classes} classes in place of {classes}: the last layer is another one")
         torch.manual_seed(question.seed)
         model = architecture.build()
         if question.start is not None:
@@ -214,7 +220,7 @@ class _Folder:
             "test": asdict(test),
             "seed": self.question.seed,
         }
-        sections = dict(self.document)
+        sections = {**self.document, **self.architecture.to_dict()}  # for as many classes: the weights fit it
         sections["metrics"] = {**(sections.get("metrics") or {}), "trained": metrics}
         path = self.folder / "trained.yaml"
         write_whole(path, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).encode())

@@ -15,8 +15,11 @@ from .data import Evaluated, FullData
 IMAGES = 256  # on which operators are fitted to the dense layers
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read(path: Path, option: str = "--from") -> dict[str, Tensor]:
     """A state dict, from a file of safetensors or of torch's; no code that a file may hold is run.
+
+    Args:
+        option: by which the file was named.
 
     Raises:
         BadInput: it can't be read.
@@ -29,7 +32,7 @@ def read(path: Path) -> dict[str, Tensor]:
             raise ValueError("it is no state dict, which maps names to tensors")
         return found
     except Exception as error:  # what torch raises on a file that is none of its own depends on the first bytes
-        raise BadInput(f"--from {path}: can't be read: {' '.join(str(error).split())[:200]}") from None
+        raise BadInput(f"{option} {path}: can't be read: {' '.join(str(error).split())[:200]}") from None
 
 
 def start(model: nn.Module, architecture: Architecture, state: dict[str, Tensor], data: FullData) -> str:
