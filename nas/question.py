@@ -139,7 +139,7 @@ class Question:
     stop: str = option(
         "none",
         PROPOSED,
-        f"when a trial is ended early: {', '.join(STOPPING)}",
+        f"when a trial is ended early: {', '.join(STOPPING)} (default: front where candidates inherit, else none)",
         f"--stop decides which trials have ended; {COMPARE}",
     )
     repeats: int | None = option(
@@ -260,14 +260,16 @@ def options() -> dict[str, tuple[Field[Any], Option]]:
 def asked(written: Mapping[str, Any]) -> Question:
     """The question that options ask: ``written`` has those that a user wrote, by the name of the option or the field.
 
-    Weights without a judge ask for the judge that starts from them.
+    Weights without a judge ask for the judge that starts from them; where candidates inherit, trials that can't matter
+    any more are stopped, unless the user says otherwise: there it was shown to pay (``benchmarks/README.md``).
 
     Raises:
         BadInput: one that there is not, or whose value is wrong.
     """
     values = _values(written)
     judge = {"judge": WANT_PARENT[0]} if values.get("weights") is not None else {}
-    return Question(**{**judge, **values})
+    stop = {"stop": "front"} if {**judge, **values}.get("judge") in WANT_PARENT else {}
+    return Question(**{**stop, **judge, **values})
 
 
 def named(question: Question) -> Question:

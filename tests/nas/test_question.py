@@ -68,6 +68,9 @@ def test_every_option_is_stored_or_settable_on_resume_or_refused_there(name: str
 def test_weights_alone_ask_for_the_judge_that_starts_from_them() -> None:
     assert asked({"weights": "vanilla.pt"}).judge == "inherited"
     assert asked({}).judge == "scratch"
+    assert asked({}).stop == "none"
+    assert asked({"weights": "vanilla.pt"}).stop == asked({"judge": "inherited"}).stop == "front"
+    assert asked({"judge": "inherited", "stop": "none"}).stop == "none"
     with pytest.raises(BadInput, match="--weights goes with --judge inherited, got --judge scratch"):
         asked({"weights": "vanilla.pt", "judge": "scratch"})
 
