@@ -5,13 +5,14 @@
 Each search takes its trials from the record, within a budget: at random, or each time the one that a draw from the
 additive model favours within a limit on FLOPs, as the sampler ``additive`` does, the uniform settings first. Learning
 curves, final scores and costs are what was measured; the rule and what the model is told of a stopped trial are the
-real ones. Of each: the epochs that were trained, as a share of all, and the hypervolume of what was finished.
+real ones. Of each: the epochs that were trained, as a share of all, and the hypervolume of what was finished, by what
+the surrogate of all trainings says of it, and by its scores, where one that was lucky counts.
 """
 
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,17 @@ class Pool:
         self.rows = np.array(names)
         self.flops = np.array([r.costs["flops"] for r in self.records])
         self.limit = limit
+        self.scores = {r.name: 100 * (r.accuracy or 0.0) for r in self.records}
+        self.true = dict(zip(self.scores, surrogate.surrogate(known)(self.rows).tolist(), strict=True))
         beside = {known.space.indices(a) for a in compared_with(known.space, costs, question.budget).values()}
         self.starts = [i for i, name in enumerate(names) if name in beside]
 
-    def hypervolume(self, finished: Sequence[Record]) -> float:
-        """By scores above the worst of the pool and FLOPs below the budget, as a share of the whole rectangle."""
-        scores = [r.accuracy or 0.0 for r in self.records]
-        least, worst, best = float(self.flops.min()), min(scores), max(scores)
+    def hypervolume(self, finished: Sequence[Record], worth: Mapping[str, float]) -> float:
+        """By ``worth`` above the worst of the pool and FLOPs below the budget, as a share of the whole rectangle."""
+        least, worst, best = float(self.flops.min()), min(worth.values()), max(worth.values())
         volume = highest = 0.0
         for r in sorted(finished, key=lambda r: r.costs["flops"]):
-            gained = ((r.accuracy or 0.0) - worst) / (best - worst)
+            gained = (worth[r.name] - worst) / (best - worst)
             if gained > highest:
                 left = (self.limit - r.costs["flops"]) / (self.limit - least)
                 volume, highest = volume + left * (gained - highest), gained
@@ -149,7 +151,8 @@ def searched(pool: Pool, order: str, stop: str, trials: int, seed: int) -> dict[
     finished = [r for r in ended if r.finished]
     return {
         "epochs": epochs / whole,
-        "hypervolume": pool.hypervolume(finished),
+        "hypervolume": pool.hypervolume(finished, pool.true),
+        "by scores": pool.hypervolume(finished, pool.scores),
         "stopped": (len(ended) - len(finished)) / len(ended),
     }
 
@@ -173,7 +176,7 @@ def main() -> None:
                 line: dict[str, Any] = {"budget": budget, "trained": len(pool.records), "order": order}
                 line["trials"] = trials
                 for stop, found in each.items():
-                    for figure in ("epochs", "hypervolume", "stopped"):
+                    for figure in ("epochs", "hypervolume", "by scores", "stopped"):
                         line[f"{figure}, {stop}"] = round(statistics.median(f[figure] for f in found), 3)
                 pairs = zip(each["front"], each["none"], strict=True)
                 apart = [f["hypervolume"] - n["hypervolume"] for f, n in pairs]
