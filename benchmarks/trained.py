@@ -10,10 +10,8 @@ judged again under seeds that no search had; the differences are from the unifor
 import argparse
 import json
 import statistics
-import time
 from collections import defaultdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import judging
@@ -22,6 +20,7 @@ from proof import by_model
 
 from nas import search
 from nas.record import Record
+from nas.run import Run
 from nas.samplers import SAMPLERS
 from search_spaces import load_space
 from trainers.report import Status
@@ -33,31 +32,30 @@ def searched(
     sampler: str, seed: int, asked: argparse.Namespace, weights: Path
 ) -> tuple[dict[str, Any], dict[str, Record]]:
     """One search: its line, and name → record of what it names and of the uniform settings beside it."""
-    start = time.perf_counter()
-    outcome = search(
-        table.SPACE,
-        asked.budget,
-        judge="inherited",
-        weights=str(weights),
-        proxy_resolution=table.RESOLUTION,
-        sampler=sampler,
-        seed=seed,
-        trials=asked.trials,
-        stop=asked.stop,
-        repeats=0,
-        final=0,
-        device="cpu",
-        output=str(weights.parent),
-        name=f"{sampler}-{seed}",
-    )
-    took = time.perf_counter() - start
-    found, uniform = by_model(outcome.run)
+    folder = weights.parent / f"{sampler}-{seed}"
+    if not folder.exists():
+        search(
+            table.SPACE,
+            asked.budget,
+            judge="inherited",
+            weights=str(weights),
+            proxy_resolution=table.RESOLUTION,
+            sampler=sampler,
+            seed=seed,
+            trials=asked.trials,
+            stop=asked.stop,
+            repeats=0,
+            final=0,
+            device="cpu",
+            output=str(weights.parent),
+            name=folder.name,
+        )
+    run = Run.read(folder)
+    found, uniform = by_model(run)
     (name, named), *_ = found.items()
-    epochs = sum(r.epoch for r in outcome.run.candidates) / sum(
-        outcome.run.question.recipe.epochs for _ in outcome.run.candidates
-    )
+    epochs = sum(r.epoch for r in run.candidates) / (run.question.recipe.epochs * len(run.candidates))
     line = {"sampler": sampler, "seed": seed, "named": named.key, "trial": name, "gflops": named.costs["flops"] / 1e9}
-    line |= {"seconds": round(took), "epochs": round(epochs, 3), "score": round(100 * (named.accuracy or 0), 2)}
+    line |= {"epochs": round(epochs, 3), "score": round(100 * (named.accuracy or 0), 2)}
     return line, {named.key: named, **{f"uniform {r.key}": r for r in uniform.values()}}
 
 
@@ -69,20 +67,25 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--again", type=int, default=4, help="seeds under which what was named is judged again")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("results/trained"), help="what is there is not searched again"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     space = load_space(table.SPACE)
-    parent = judging.parent_weights(space, table.DATASET, None, table.RESOLUTION)
+    asked.runs.mkdir(parents=True, exist_ok=True)
+    weights = asked.runs / "parent.pt"
+    if not weights.exists():
+        weights.write_bytes(judging.parent_weights(space, table.DATASET, None, table.RESOLUTION))
+    parent = weights.read_bytes()
     lines, networks = [], dict[str, Record]()
-    with TemporaryDirectory() as folder:
-        (weights := Path(folder) / "parent.pt").write_bytes(parent)
-        for seed in range(asked.seeds):
-            for sampler in asked.samplers:
-                line, found = searched(sampler, seed, asked, weights)
-                lines.append(line)
-                networks |= found
-                print(json.dumps(line), flush=True)
+    for seed in range(asked.seeds):
+        for sampler in asked.samplers:
+            line, found = searched(sampler, seed, asked, weights)
+            lines.append(line)
+            networks |= found
+            print(json.dumps(line), flush=True)
     recipe = judging.recipe_of("inherited")
     jobs = [
         judging.Job(name, r.architecture, "inherited", recipe, FIRST_SEED + i)
