@@ -9,7 +9,6 @@ over slots, so that the truth is not additive.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from nas.cost.table import CostTable, build_table
-from nas.feasible import Feasible
 from nas.model import Model
 from nas.preparation import feasible_set
 from nas.prior import Prior
@@ -33,7 +31,6 @@ Rows = NDArray[np.int64]
 POINTS = 8.0
 OWN, PAIRS = 0.05, 0.15
 LEVEL = 80.0
-CLIMBS = 4
 BUDGETS = {  # tight, middling, loose
     "small": table.BUDGETS,
     "spconv_layerwise": ("2.5GFLOPs", "2.68GFLOPs", "3.2GFLOPs"),
@@ -56,8 +53,7 @@ BINARY = 0.5
 class Truth:
     """``accuracy``: option indices ``(n, variables)`` → points ``(n,)``.
 
-    ``best`` is that of the best additive architecture within the budget, on the small space the best that climbing
-    finds.
+    ``best`` is that of the best additive architecture within the budget.
 
     Args:
         starts: uniform settings within the budget, as a run judges them first.
@@ -126,30 +122,7 @@ def _trained(budget: str) -> Truth:
     accuracy = surrogate.surrogate(known)
     effects = Model.fit(Prior.of(known.space, known.flops), known.rows, known.points).effects()
     found = _truth("small", budget, accuracy, effects)
-    found = replace(found, problem=replace(found.problem, sensitivity=lambda: known.sensitivity))
-    feasible = found.problem.feasible
-    rng = np.random.default_rng(1)
-    drawn = np.array([feasible.best(effects), *(feasible.draw(feasible.uniform, rng) for _ in range(2000))])
-    tops = drawn[np.argsort(-accuracy(drawn))[:CLIMBS]]
-    return replace(found, best=max(_climbed(accuracy, feasible, row) for row in tops))
-
-
-def _climbed(accuracy: Callable[[Rows], Array], feasible: Feasible, row: NDArray[np.int64]) -> float:
-    """From there to where no change of two slots within the budget is better."""
-    best = float(accuracy(row[None])[0])
-    while True:
-        changed = []
-        for i, j in combinations(range(len(row)), 2):
-            for a, b in product(range(feasible.sizes[i]), range(feasible.sizes[j])):
-                other = row.copy()
-                other[[i, j]] = a, b
-                changed.append(other)
-        rows = np.array(changed)
-        rows = rows[feasible.keeps(rows)]
-        found = accuracy(rows)
-        if found.max() <= best + 1e-9:
-            return best
-        row, best = rows[found.argmax()], float(found.max())
+    return replace(found, problem=replace(found.problem, sensitivity=lambda: known.sensitivity))
 
 
 def _truth(space_name: str, budget: str, accuracy: Callable[[Rows], Array], effects: list[Array]) -> Truth:
