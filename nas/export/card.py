@@ -47,6 +47,7 @@ def _what(document: Mapping[str, Any], architecture: Architecture) -> str:
 
 def _found(document: Mapping[str, Any]) -> str:
     origin, metrics = document.get("provenance") or {}, document.get("metrics") or {}
+    metrics = metrics.get("as_searched") or metrics
     if "run" not in origin:
         return f"## How it was found\n\nPublished: {origin.get('source', 'unknown')}."
     budget = ", ".join(document.get("budget") or []) or "none"

@@ -258,7 +258,8 @@ def written(path: Path, **recipe: object) -> Path:
     layers = (("layer3.2.conv2", Choice.of("spconv", alpha=1 / 2, groups=2)),)
     architecture = Architecture(Backbone("resnet20", 10, 16, 0.5), layers)
     training = {**document(RECIPE), "classes": 10, **recipe}
-    path.write_text(yaml.safe_dump({"space": "a test", **architecture.to_dict(), "training": training}))
+    sections = {"space": "a test", **architecture.to_dict(), "metrics": {"flops": 1234.0}, "training": training}
+    path.write_text(yaml.safe_dump(sections))
     return path
 
 
@@ -275,6 +276,10 @@ def test_from_a_yaml_to_trained_weights(folder: Path, tmp_path: Path, capsys: py
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert trained["validation"]["top1"] == max(line["top1"] for line in lines)
+    metrics = yaml.safe_load((made / "trained.yaml").read_text())["metrics"]
+    assert "flops" not in metrics  # those were of ten classes
+    assert metrics["as_searched"]["flops"] == 1234.0
+    assert metrics["as_searched"]["backbone"]["classes"] == 10
     # what was scored is what is there
     document, question = program.asked(best, {"data_root": str(folder)})
     architecture = Architecture.from_dict(document)
@@ -361,6 +366,9 @@ def test_it_starts_from_the_vanilla_networks_weights(
     assert "from the weights of its vanilla network" in capsys.readouterr().out
     assert main([*options, str(tmp_path / "a" / "best.safetensors"), "--output", str(tmp_path / "b")]) == 0
     assert "from its own weights" in capsys.readouterr().out
+    (tmp_path / "vanilla.safetensors").unlink()  # once begun, it is not wanted any more
+    assert main(["--resume", str(tmp_path / "a")]) == 0
+    capsys.readouterr()
     other = Architecture(Backbone("resnet20", 3, 16, 1.0)).build()
     torch.save(other.state_dict(), tmp_path / "other.pt")
     for name, said in {

@@ -83,16 +83,12 @@ def _train(written: dict[str, Any], console: Console) -> Path:
         def stepped(epoch: int, step: int, steps: int) -> None:
             bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
 
-        how: dict[str, Any] = {
-            "workers": workers,
-            "say": lambda line: console.print(line, markup=False),
-            "stepped": stepped,
-        }
+        how = program.How(workers, lambda line: console.print(line, markup=False), stepped)
         if folder is not None:
             others = [n for n, v in written.items() if v not in (None, False, "auto")]
             if others:
                 raise BadInput(f"--resume takes all from the folder; leave out {', '.join(sorted(others))}")
-            return program.go_on(Path(str(folder)), **how)
+            return program.go_on(Path(str(folder)), how)
         path = written.pop("architecture")
         if path is None:
             raise BadInput("name an architecture's YAML, or --resume FOLDER")
@@ -101,7 +97,7 @@ def _train(written: dict[str, Any], console: Console) -> Path:
         written["device"] = _device(str(written["device"]))
         document, question = program.asked(path, written)
         return program.begin(
-            document, question, Path(str(output)) if output else path.parent / f"full-{path.stem}", **how
+            document, question, Path(str(output)) if output else path.parent / f"full-{path.stem}", how
         )
 
 

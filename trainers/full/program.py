@@ -23,8 +23,6 @@ from .recipe import FullRecipe, on_data, recipe_from, sized
 from .training import FullTraining, Scores
 
 QUESTION, ARCHITECTURE, LAST, BEST = "training.json", "architecture.yaml", "last.pt", "best.safetensors"
-Say = Callable[[str], None]
-Stepped = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -78,42 +76,43 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
     return dict(document), Question(**{**kept, "recipe": replace(recipe, **changed), "resolution": resolution})
 
 
-def begin(
-    document: Mapping[str, Any],
-    question: Question,
-    folder: Path,
-    workers: int = 0,
-    say: Say = lambda line: None,
-    stepped: Stepped = lambda epoch, step, steps: None,
-) -> Path:
-    """A new training in ``folder``; returns its ``trained.yaml``.
+@dataclass(frozen=True)
+class How:
+    """What changes nothing of what is found.
 
     Args:
         workers: processes that load images.
         say: told a line now and then; ``stepped`` the epoch, the step and the steps of an epoch.
+    """
+
+    workers: int = 0
+    say: Callable[[str], None] = lambda line: None
+    stepped: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+
+
+QUIETLY = How()
+
+
+def begin(document: Mapping[str, Any], question: Question, folder: Path, how: How = QUIETLY) -> Path:
+    """A new training in ``folder``; returns its ``trained.yaml``.
 
     Raises:
         BadInput: the folder holds a training, or can't be written; the data is not to be had.
     """
     if (folder / QUESTION).exists():
         raise BadInput(f"{folder} holds a training: go on with it by --resume {folder}, or choose another --output")
-    made = _Folder(folder, question, document, _data(question))
-    training = made.training(workers, say)  # what is wrong is found before anything is written
+    made = _Folder(folder, question, document, _data(question), how)
+    training = made.training()  # what is wrong is found before anything is written
     try:
         write_whole(folder / ARCHITECTURE, yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode())
         write_whole(folder / QUESTION, json.dumps(question.document(), indent=1).encode())
     except OSError as error:
         raise BadInput(f"--output {folder}: can't be written: {error.strerror or error}") from None
-    return made.train(training, say, stepped)
+    return made.train(training)
 
 
-def go_on(
-    folder: Path,
-    workers: int = 0,
-    say: Say = lambda line: None,
-    stepped: Stepped = lambda epoch, step, steps: None,
-) -> Path:
-    """Go on with a training where its last epoch ended; the rest as ``begin``.
+def go_on(folder: Path, how: How = QUIETLY) -> Path:
+    """Go on with a training where its last epoch ended; returns its ``trained.yaml``.
 
     Raises:
         BadInput: there is none, or it can't be read.
@@ -127,8 +126,8 @@ def go_on(
     for partial in folder.glob(".*.partial"):  # what a killed process left of a file
         partial.unlink(missing_ok=True)
     document = read_yaml(folder / ARCHITECTURE, str(folder / ARCHITECTURE))
-    made = _Folder(folder, question, document, _data(question))
-    return made.train(made.training(workers, say), say, stepped)
+    made = _Folder(folder, question, document, _data(question), how)
+    return made.train(made.training())
 
 
 def _data(question: Question) -> FullData:
@@ -142,28 +141,29 @@ class _Folder:
     question: Question
     document: Mapping[str, Any]
     data: FullData
+    how: How
 
-    def train(self, training: FullTraining, say: Say, stepped: Stepped) -> Path:
+    def train(self, training: FullTraining) -> Path:
         """From its last checkpoint, if there is one, to the end."""
         saved = checkpoint.load(str(self.folder / LAST), training.device)
         history: list[dict[str, Any]] = []
         if saved is not None:
             training.load_state(saved["training"])
             history = saved["history"]
-            say(f"going on after epoch {training.epoch}")
+            self.how.say(f"going on after epoch {training.epoch}")
         board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=training.epoch + 1)
         try:
             while not training.done:
-                epoch = training.run_epoch(lambda step, steps: stepped(training.epoch, step, steps))
+                epoch = training.run_epoch(lambda step, steps: self.how.stepped(training.epoch, step, steps))
                 history.append(epoch.entry())
                 self._write(training, history)
                 for name, value in epoch.entry().items():
                     board.add_scalar(name, value, epoch.epoch)
                 said = f"top-1 {epoch.validation.top1:.1%}, top-5 {epoch.validation.top5:.1%} on the validation images"
-                say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: loss {epoch.loss:.3f}, {said}")
+                self.how.say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: loss {epoch.loss:.3f}, {said}")
         finally:
             board.close()
-        return self._end(training, history, say)
+        return self._end(training, history)
 
     @property
     def architecture(self) -> Architecture:
@@ -173,16 +173,16 @@ class _Folder:
             target, backbone=replace(target.backbone, classes=self.data.classes, resolution=question.resolution)
         )
 
-    def training(self, workers: int, say: Say) -> FullTraining:
-        """As it begins."""
+    def training(self) -> FullTraining:
+        """As it begins; one that is gone on with takes its weights from its checkpoint."""
         question = self.question
         architecture, classes = self.architecture, Architecture.from_dict(self.document).backbone.classes
         if self.data.classes != classes:
-            say(f"{self.data.classes} classes in place of {classes}: the last layer is another one")
+            self.how.say(f"{self.data.classes} classes in place of {classes}: the last layer is another one")
         torch.manual_seed(question.seed)
         model = architecture.build()
-        if question.start is not None:
-            say(weights.start(model, architecture, weights.read(expanded(question.start)), self.data))
+        if question.start is not None and not (self.folder / LAST).exists():
+            self.how.say(weights.start(model, architecture, weights.read(expanded(question.start)), self.data))
         return FullTraining(
             model,
             self.data,
@@ -190,7 +190,7 @@ class _Folder:
             seed=question.seed,
             device=torch.device(question.device),
             micro_batches=question.micro_batches,
-            workers=workers,
+            workers=self.how.workers,
         )
 
     def _write(self, training: FullTraining, history: list[dict[str, Any]]) -> None:
@@ -206,7 +206,7 @@ class _Folder:
         """By validation; where those images are trained on, the last."""
         return history[-1] if self.question.all_images else max(history, key=lambda entry: entry["top1"])
 
-    def _end(self, training: FullTraining, history: list[dict[str, Any]], say: Say) -> Path:
+    def _end(self, training: FullTraining, history: list[dict[str, Any]]) -> Path:
         """The test images, once, by the best weights; the architecture's YAML with what was found."""
         best = self._best(history)
         training.trained.load_state_dict(weights.read(self.folder / BEST))
@@ -221,8 +221,15 @@ class _Folder:
             "seed": self.question.seed,
         }
         sections = {**self.document, **self.architecture.to_dict()}  # for as many classes: the weights fit it
-        sections["metrics"] = {**(sections.get("metrics") or {}), "trained": metrics}
+        before = self.document.get("metrics") or {}
+        if sections["backbone"] != asdict(
+            Architecture.from_dict(self.document).backbone
+        ):  # costs and scores of another
+            before = {"as_searched": {"backbone": self.document["backbone"], **before}}
+        sections["metrics"] = {**before, "trained": metrics}
         path = self.folder / "trained.yaml"
         write_whole(path, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).encode())
-        say(f"test images, once: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, by the weights of epoch {best['epoch']}")
+        self.how.say(
+            f"test images, once: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, by the weights of epoch {best['epoch']}"
+        )
         return path
