@@ -222,9 +222,7 @@ class _Folder:
         }
         sections = {**self.document, **self.architecture.to_dict()}  # for as many classes: the weights fit it
         before = self.document.get("metrics") or {}
-        if sections["backbone"] != asdict(
-            Architecture.from_dict(self.document).backbone
-        ):  # costs and scores of another
+        if self.architecture != Architecture.from_dict(self.document):  # its costs and scores are another network's
             before = {"as_searched": {"backbone": self.document["backbone"], **before}}
         sections["metrics"] = {**before, "trained": metrics}
         path = self.folder / "trained.yaml"
