@@ -1,7 +1,7 @@
 """What to try next, and what came of it: ``suggest`` and ``update``. Knows neither Ray nor a terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -217,7 +217,7 @@ def _entry(choice: Choice) -> dict[str, object]:
 def _shared(architecture: Architecture) -> dict[str, Any]:
     """``to_dict``, with one dict for each choice, however many records name it: a ledger of 10,000 fits into memory."""
     return {
-        "backbone": asdict(architecture.backbone),
+        "backbone": architecture.backbone.to_dict(),
         "layers": {slot: _entry(choice) for slot, choice in architecture.layers},
     }
 

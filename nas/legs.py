@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from search_spaces.backbones.foreign import given
 from search_spaces.checks import BadInput
 from trainers import checkpoint
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
-from trainers.recipe import PARENT, Recipe
+from trainers.recipe import PARENT, STARTED, Recipe
 
 from .preparation import Prepared, measured_sensitivity, read_weights
 from .question import FINAL_JUDGE, Question
@@ -68,12 +70,16 @@ def nothing_learned(record: Record, classes: int) -> str | None:
 
 @dataclass(frozen=True)
 class Leg:
-    """One stage: by which judge and recipe; whether the weights are kept."""
+    """One stage: by which judge and recipe; whether the weights are kept.
+
+    ``weights`` is the file that it starts from, where that is not the parent's.
+    """
 
     name: str
     judge: str
     recipe: Recipe
     keeps: bool = False
+    weights: Path | None = None
 
 
 class Search:
@@ -107,7 +113,7 @@ class Search:
         question = self.ready.question
         own = Leg("trials", question.judge, question.recipe)
         steps: list[tuple[Leg, Callable[[], Queue]]] = [
-            (Leg("parent", "scratch", self.ready.scaled(PARENT), keeps=True), self.stages.parent),
+            (self._parent(), self.stages.parent),
             (own, lambda: self.candidates),
             (replace(own, name="repeats"), self.stages.repeats),
             (Leg("final", FINAL_JUDGE, self.ready.final_recipe), self.stages.final),
@@ -119,6 +125,12 @@ class Search:
             self.ending.export()
         outcome = self.ending.outcome(self.watch)
         return replace(outcome, in_training=self.spent_s / self.running_s if self.running_s else None)
+
+    def _parent(self) -> Leg:
+        """From nothing, or from weights that were trained for other classes."""
+        started = self.run.start_file.exists()
+        judge = WANT_PARENT[0] if started else "scratch"
+        return Leg("parent", judge, self.ready.scaled(STARTED if started else PARENT), True, self.run.start_file)
 
     def _whole(self, leg: "Leg", queue: Queue) -> bool:
         """Whether a stage was done to its end."""
@@ -164,8 +176,9 @@ class Search:
             resolution=question.proxy_resolution,
             device=question.device,
             threads=max(1, int(question.cpus_per_trial)) if question.device == "cpu" else 1,
-            parent=read_weights(self.run.parent_file) if leg.judge in WANT_PARENT else None,
+            parent=read_weights(leg.weights or self.run.parent_file) if leg.judge in WANT_PARENT else None,
             keeps_weights=leg.keeps,
+            models=given(self.ready.space.backbone.name),
         )
         judge: Judge = JUDGES[leg.judge](setting)
         return Work(

@@ -11,6 +11,8 @@ from trainers.recipe import Recipe
 
 from .budget import Budget, parse_budget
 
+PRETRAINED = "pretrained"  # in place of a file of weights
+
 
 @dataclass(frozen=True)
 class Option:
@@ -18,6 +20,7 @@ class Option:
 
     Args:
         fixed: why a run that is gone on with can't change it; empty where it can.
+        same: it may be written again all the same, as it was: a name that lets code be imported.
         name: where it differs from the field's; ``flag`` has no value and turns the field's default around.
         type: what the command line makes of the text, ``read`` what the field holds of what was written or stored.
         stored: whether ``search.yaml`` keeps it.
@@ -26,6 +29,7 @@ class Option:
     group: str
     help: str
     fixed: str = ""
+    same: bool = False
     name: str = ""
     flag: bool = False
     repeated: bool = False
@@ -53,6 +57,11 @@ def read_space(name_or_path: str) -> str:
 def read_whole(path: str | Path | None) -> Path | None:
     """A path as it holds in every folder."""
     return None if path is None else expanded(path).resolve()
+
+
+def read_weights_option(path: str | Path | None) -> Path | str | None:
+    """A path as it holds in every folder, or the word for a library's own weights."""
+    return PRETRAINED if path == PRETRAINED else read_whole(path)
 
 
 def read_address(url: str | Path | None) -> str | None:

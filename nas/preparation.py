@@ -1,19 +1,22 @@
 """All that is known before the first trial: the device, the data, the costs of every choice, what the budgets allow."""
 
+import io
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from search_spaces import VANILLA, Architecture, Space, load_space, proxy_of
+from search_spaces import VANILLA, Architecture, Backbone, Space, load_space, proxy_of
+from search_spaces.backbones.foreign import OWN, imported, is_own, pretrained, size_of
 from search_spaces.checks import BadInput
 from search_spaces.sensitivity import sensitivity
-from trainers.data import DATASETS
+from trainers.data import DATASETS, GIVEN
 from trainers.data.base import ImageData
+from trainers.full.weights import read
 from trainers.loop import is_fast
 from trainers.proxy import ProxyTraining
 from trainers.recipe import RECIPES, Recipe, scaled
@@ -36,14 +39,14 @@ CLOSE = 2e-3  # means and deviations of one data set, computed on two machines
 
 @dataclass(frozen=True)
 class Prepared:
-    """A question that can be answered, with what that takes; ``weights`` is what ``--weights`` names."""
+    """A question that can be answered, with what that takes; ``weights`` are those of ``given_weights``."""
 
     question: Question
     space: Space
     data: ImageData
     table: CostTable
     feasible: Feasible
-    weights: bytes | None = None
+    weights: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def final_recipe(self) -> Recipe:
@@ -56,26 +59,67 @@ class Prepared:
         return replace(longer, images_per_epoch=min(longer.images_per_epoch, len(self.data.train)))
 
 
-def prepare(question: Question, gpus: float | None, doing: Callable[[str], None]) -> Prepared:
+def prepare(
+    question: Question, gpus: float | None, doing: Callable[[str], None], data: ImageData | None = None
+) -> Prepared:
     """Whatever is wrong with a new question is found here, before anything is made.
 
     Args:
         gpus: of the cluster that is joined; ``None`` where trials run on this machine.
         doing: told what takes a while.
+        data: what the user gave in Python, in place of a data set by its name.
 
     Raises:
         BadInput: a device, a data set or a space that is not to be had, or budgets that nothing meets.
     """
     torch.set_num_threads(1)
-    space = load_space(question.space)
+    space = space_of(question)
     question = placed(question, gpus)
-    data = load_data(question)
-    table = build_table(space, device_for_costs(question), question.output / ".cache", doing, measure_apart)
+    data = data or load_data(question)
+    require_proxy(question, space, data.classes)
+    cache = None if is_own(space.backbone.name) else question.output / ".cache"  # code that may change has none
+    table = build_table(space, device_for_costs(question), cache, doing, measure_apart)
     vanilla = table.total(space.uniform(VANILLA))
     question = replace(question, budget=tuple(budget.of(vanilla) for budget in question.budget))
     weights = given_weights(question, space, data)
     question = measured(fitted(question, data), space, data, doing)
     return Prepared(question, space, data, table, feasible_set(space, table, question), weights)
+
+
+def space_of(question: Question) -> Space:
+    """The space that is asked for, on the network that is asked for; code that ``--model`` names is imported.
+
+    Raises:
+        BadInput: no such space or network, or one that nothing can be chosen for.
+    """
+    if question.model is None:
+        return load_space(question.space)
+    if is_own(question.model) and question.model not in OWN:
+        imported(question.model)
+    own = size_of(question.model)
+    backbone = Backbone(question.model, question.classes or own.classes, question.resolution or own.resolution)
+    try:
+        return load_space(question.space, backbone)
+    except BadInput as error:
+        raise BadInput(f"--model {question.model}: {error}") from None
+
+
+def require_proxy(question: Question, space: Space, classes: int) -> None:
+    """BadInput where a foreign network can't be trained as a proxy: at its resolution, for the data's classes."""
+    if not space.backbone.is_foreign:
+        return
+    proxy = vanilla_proxy(question, space, classes)
+    network, side = proxy.build().train(), question.proxy_resolution
+    try:
+        found = network(torch.zeros(2, 3, side, side))
+    except Exception as error:  # whatever a network raises that can't take it
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise BadInput(
+            f"--proxy-resolution {side}: {space.backbone.name} can't be trained on images of that size ({said})"
+        ) from None
+    if not isinstance(found, torch.Tensor) or found.shape != (2, classes):
+        got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise BadInput(f"{space.backbone.name} must give logits (B, {classes}) in training too, got {got}")
 
 
 def placed(question: Question, gpus: float | None) -> Question:
@@ -108,6 +152,10 @@ def placed(question: Question, gpus: float | None) -> Question:
 
 def load_data(question: Question) -> ImageData:
     """The data set at the proxy's resolution; BadInput if it can't be had."""
+    if question.dataset == GIVEN:
+        raise BadInput(
+            "the data of this run was given in Python, by search(data=…): go on with it by search(resume=…, data=…)"
+        )
     return DATASETS[question.dataset](question.data_root, question.proxy_resolution)
 
 
@@ -117,29 +165,52 @@ def fitted(question: Question, data: ImageData) -> Question:
     return replace(question, recipe=replace(question.recipe, images_per_epoch=images))
 
 
-def given_weights(question: Question, space: Space, data: ImageData) -> bytes | None:
-    """What ``--weights`` names, known to fit the vanilla proxy.
+def given_weights(question: Question, space: Space, data: ImageData) -> dict[str, bytes]:
+    """What ``--weights`` names, known to fit the vanilla proxy: as ``parent``.
+
+    Of a foreign network the weights may be for other classes: then the parent is trained, and starts from them
+    (``start``), its classifier from nothing.
 
     Raises:
         BadInput: it can't be read, or is the state dict of another network.
     """
     if question.weights is None:
-        return None
-    proxy = vanilla_proxy(question, space, data.classes)
-    with torch.device("meta"):
-        wanted = {name: tuple(t.shape) for name, t in proxy.build().state_dict().items()}
-    try:
-        found = {name: tuple(t.shape) for name, t in read_weights(question.weights).items()}
-        content = question.weights.read_bytes()
-    except Exception as error:  # what torch raises on a file that is none of its own depends on the first bytes
-        raise BadInput(f"--weights {question.weights}: can't be read: {' '.join(str(error).split())[:200]}") from None
-    if found != wanted:
-        name = next(n for n in [*wanted, *found] if found.get(n) != wanted.get(n))
+        return {}
+    state, proxy = _read_given(question, space), vanilla_proxy(question, space, data.classes)
+    torch.manual_seed(question.seed)
+    wanted = proxy.build().state_dict()
+    different = [n for n in [*wanted, *state] if _shape(state, n) != _shape(wanted, n)]
+    if not different:
+        return {"parent": _saved(state)}
+    other = [n for n in different if not _differs_in_classes(_shape(wanted, n), _shape(state, n), data.classes)]
+    if not space.backbone.is_foreign or other:
+        name = (other or different)[0]
         raise BadInput(
             f"--weights {question.weights}: must be the state dict of {proxy.backbone}; "
-            f"{name} must be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
+            f"{name} must be {_shape(wanted, name) or 'absent'}, is {_shape(state, name) or 'absent'}"
         )
-    return content
+    return {"start": _saved({n: tensor if n in different else state[n] for n, tensor in wanted.items()})}
+
+
+def _read_given(question: Question, space: Space) -> dict[str, torch.Tensor]:
+    if isinstance(question.weights, Path):
+        return read(question.weights, "--weights")
+    return dict(pretrained(space.backbone.name))
+
+
+def _shape(state: Mapping[str, torch.Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
+
+
+def _differs_in_classes(wanted: tuple[int, ...] | None, found: tuple[int, ...] | None, classes: int) -> bool:
+    """Whether it is of a classifier for another number of classes."""
+    return bool(wanted and found) and wanted[0] == classes and wanted[1:] == found[1:]  # type: ignore[index]
+
+
+def _saved(state: Mapping[str, torch.Tensor]) -> bytes:
+    file = io.BytesIO()
+    torch.save(dict(state), file)
+    return file.getvalue()
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -12,12 +12,13 @@ from typing import Any
 
 from search_spaces.catalogue import is_path
 from search_spaces.checks import BadInput, expanded, require_known
-from trainers.data import DATASETS
+from trainers.data import DATASETS, GIVEN
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.recipe import RECIPES, Recipe
 
 from .budget import EXAMPLES, Budget
 from .option import (
+    PRETRAINED,
     Option,
     check_kind,
     option,
@@ -26,6 +27,7 @@ from .option import (
     read_recipe,
     read_space,
     read_trials,
+    read_weights_option,
     read_whole,
 )
 from .samplers import SAMPLERS
@@ -35,6 +37,7 @@ DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_TRIALS = {"cuda": 200}  # on CPUs, what a measurement of this machine allows
 DEFAULT_GPU_SHARE = 0.25
 FINAL_JUDGE = "scratch"
+WHOLE_PROXY = {"proxy_width": 1.0, "proxy_resolution": 32}  # of a network that can't be scaled
 LONGEST_NAME = 200
 SEARCHED, JUDGED, PROPOSED, PLACED, KEPT = (
     "what is searched",
@@ -70,6 +73,24 @@ class Question:
         repeated=True,
         read=read_budgets,
     )
+    model: str | None = option(
+        None,
+        SEARCHED,
+        "a network of your own, to whose layers the space's choices are applied: torchvision:NAME, timm:NAME or "
+        "PACKAGE.MODULE:FUNCTION",
+        f"--model decides what was proposed; {COMPARE}",
+        same=True,
+    )
+    classes: int | None = option(
+        None, SEARCHED, "the classes of --model (default: its own)", f"--classes decides the costs; {COMPARE}", type=int
+    )
+    resolution: int | None = option(
+        None,
+        SEARCHED,
+        "the input of --model, in pixels (default: its own)",
+        f"--resolution decides the costs; {COMPARE}",
+        type=int,
+    )
     judge: str = option(
         "scratch",
         JUDGED,
@@ -94,19 +115,24 @@ class Question:
     proxy_width: float = option(
         0.25,
         JUDGED,
-        "the proxy's channels, as a share of the target's",
+        "the proxy's channels, as a share of the target's (default: 0.25, of --model 1)",
         f"--proxy-width decides the accuracies; {COMPARE}",
         type=float,
     )
     proxy_resolution: int = option(
-        24, JUDGED, "the proxy's input in pixels", f"--proxy-resolution decides the accuracies; {COMPARE}", type=int
+        24,
+        JUDGED,
+        "the proxy's input in pixels (default: 24, of --model 32)",
+        f"--proxy-resolution decides the accuracies; {COMPARE}",
+        type=int,
     )
-    weights: Path | None = option(
+    weights: Path | str | None = option(
         None,
         JUDGED,
-        "a state dict of the vanilla proxy, from which candidates inherit (default: it is trained first)",
+        "a state dict of the vanilla proxy, from which candidates inherit (default: it is trained first); of --model "
+        "also 'pretrained': those that the library fetches",
         f"--weights decides the accuracies; {COMPARE}",
-        read=read_whole,
+        read=read_weights_option,
     )
     seed: int = option(
         0,
@@ -199,7 +225,7 @@ class Question:
             own = RECIPES.get(self.judge, Recipe())
             epochs = own.epochs if self.recipe is None else self.recipe  # as ``read_recipe`` left it
             object.__setattr__(self, "recipe", replace(own, epochs=epochs))
-        require_known("data set", self.dataset, DATASETS)
+        require_known("data set", self.dataset, (*DATASETS, GIVEN))
         require_known("sampler", self.sampler, SAMPLERS)
         require_known("stopping rule", self.stop, STOPPING)
         require_known("device", self.device, DEVICES)
@@ -209,6 +235,12 @@ class Question:
             raise BadInput(f"--proxy-width must be in (0, 1], got {self.proxy_width}")
         if self.proxy_resolution < 16:
             raise BadInput(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
+        if self.model is None and (self.classes or self.resolution):
+            raise BadInput("--classes and --resolution are those of --model, and there is none")
+        if self.model is not None:
+            _check_model(self.model, self.classes, self.resolution, self.proxy_width)
+        if self.weights == PRETRAINED and self.model is None:
+            raise BadInput("--weights pretrained goes with --model: of our own networks none are known")
         if not self.cpus_per_trial > 0:
             raise BadInput(f"--cpus-per-trial must be above 0, got {self.cpus_per_trial}")
         for name in ("repeats", "final"):
@@ -225,6 +257,11 @@ class Question:
         return self.judge == FINAL_JUDGE
 
     @property
+    def title(self) -> str:
+        """Of a run that has no name: the space, and the network, where it is none of the space's."""
+        return self.space_name if self.model is None else f"{self.space_name}-{_plain(self.model)}"
+
+    @property
     def space_name(self) -> str:
         """As it is shown."""
         return Path(self.space).stem if is_path(self.space) else self.space
@@ -235,6 +272,18 @@ class Question:
         return self.output / self.name
 
 
+def _check_model(name: str, classes: int | None, resolution: int | None, proxy_width: float) -> None:
+    """As far as it can be known without torch."""
+    place, _, rest = name.partition(":")
+    if not (place and rest):
+        raise BadInput(f"--model must be torchvision:NAME, timm:NAME or PACKAGE.MODULE:FUNCTION, got {name!r}")
+    for option_name, value in (("classes", classes), ("resolution", resolution)):
+        if value is not None and value < 1:
+            raise BadInput(f"--{option_name} must be at least 1, got {value}")
+    if proxy_width != 1:
+        raise BadInput(f"--proxy-width must be 1 for --model: its channels can't be scaled; got {proxy_width}")
+
+
 def _check_gpus(device: str, gpus: float | None) -> None:
     if gpus is not None and not gpus >= 0:
         raise BadInput(f"--gpus-per-trial must be at least 0, got {gpus}")
@@ -242,6 +291,11 @@ def _check_gpus(device: str, gpus: float | None) -> None:
         raise BadInput(f"--gpus-per-trial {gpus:g} goes with --device cuda, got --device cpu")
     if gpus == 0 and device == "cuda":
         raise BadInput("--device cuda needs --gpus-per-trial above 0, got 0")
+
+
+def _plain(model: str) -> str:
+    """``torchvision:resnet34`` → ``torchvision_resnet34``: a name that a folder may have."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in model)
 
 
 def _check_name(name: str) -> None:
@@ -268,13 +322,14 @@ def asked(written: Mapping[str, Any]) -> Question:
     """
     values = _values(written)
     judge = {"judge": WANT_PARENT[0]} if values.get("weights") is not None else {}
+    whole = WHOLE_PROXY if values.get("model") is not None else {}
     stop = {"stop": "front"} if {**judge, **values}.get("judge") in WANT_PARENT else {}
-    return Question(**{**stop, **judge, **values})
+    return Question(**{**stop, **judge, **whole, **values})
 
 
 def named(question: Question) -> Question:
     """With the name of its run: the space and the time, unless it has one."""
-    return replace(question, name=question.name or f"{question.space_name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return replace(question, name=question.name or f"{question.title}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def changed(question: Question, written: Mapping[str, Any]) -> Question:
@@ -284,7 +339,8 @@ def changed(question: Question, written: Mapping[str, Any]) -> Question:
         BadInput: an option that can't change, or one whose value is wrong.
     """
     for name, (f, how) in options().items():
-        if how.fixed and (name in written or f.name in written):
+        wrote = [written[n] for n in {name, f.name} if n in written]
+        if how.fixed and wrote and not (how.same and how.read(wrote[0]) == getattr(question, f.name)):
             raise BadInput(f"--resume: {how.fixed}")
     after = replace(question, **_values(written))
     if after.trials < question.trials:

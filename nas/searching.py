@@ -3,18 +3,26 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from search_spaces import Space
+from search_spaces.architecture import Model
+from search_spaces.backbones.foreign import OWN, give, imported, is_own
 from search_spaces.checks import BadInput
-from search_spaces.space import parse_space
+from search_spaces.space import fingerprint, parse_space
 from trainers import checkpoint
+from trainers.data import GIVEN
+from trainers.data.given import image_data
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
 from .legs import Search, copy_all, mirror_of, resources
 from .metrics import METRICS
+from .option import PRETRAINED
 from .preparation import (
     Prepared,
     device_for_costs,
@@ -34,11 +42,15 @@ from .run.watch import Careful, Watch
 from .stages import Stages
 from .tune.cluster import Cluster, connected
 
+Data = Mapping[str, Any] | Sequence[Any] | None
+
 
 def search(
     space: str | None = None,
     budget: str | Sequence[str] = (),
     *,
+    model: str | Model | None = None,
+    data: Mapping[str, Any] | Sequence[Any] | None = None,
     resume: str | Path | None = None,
     watch: Watch | None = None,
     **options: Any,
@@ -46,10 +58,15 @@ def search(
     """Search a space for networks within budgets; the same search as the command line's.
 
     ``search("spconv_layerwise", "2.5GFLOPs", trials=40)``, or ``search(resume="results/RUN", trials=80)`` to go on.
+    ``search(budget="60%", model=my_network, data=(train, validation, test))`` searches a network of the user's own.
 
     Args:
         space: a space's name, or the path of a YAML.
         budget: upper limits, such as ``2.5GFLOPs``; all must be kept.
+        model: a network to whose layers the space's choices are applied: a name as for ``--model``, a function that
+            returns an ``nn.Module`` (it may take ``num_classes``), or an ``nn.Module``, from whose weights candidates
+            start. A run of a network that was no name, or of one's own code, is gone on with by giving it again.
+        data: ``train``, ``validation`` and ``test``, of each images and labels, or a data set: ``trainers.data.given``.
         resume: a run's folder, to go on with it.
         watch: who is told what happens.
         options: the other fields of ``nas.question.Question``, which are the command line's options.
@@ -58,22 +75,30 @@ def search(
         BadInput: something that was asked is wrong or can't be had, or the search can't go on; one line.
     """
     written = {**options, **({"space": space} if space else {}), **({"budget": budget} if budget else {})}
+    if model is not None:
+        written["model"] = model if isinstance(model, str) else give(model)
     if resume is not None:
-        return go_on(Path(resume), written, Careful(watch or Watch()))
-    return begin(asked(written), Careful(watch or Watch()))
+        return go_on(Path(resume), written, Careful(watch or Watch()), data)
+    if isinstance(model, nn.Module) and "weights" not in written and written.get("judge", "inherited") == "inherited":
+        written["weights"] = PRETRAINED  # its own
+    if data is not None:
+        written["dataset"] = GIVEN
+    return begin(asked(written), Careful(watch or Watch()), data)
 
 
-def begin(question: Question, watch: Watch) -> Outcome:
+def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
     """A new search. Whatever is wrong with the question is found before its folder is made."""
     question = named(question)
+    given = None if data is None else image_data(data, question.proxy_resolution)
     require_new(question)
     with ExitStack() as stack:
         cluster = _joined(question, stack)
-        ready = prepare(question, None if cluster is None else cluster.gpus, watch.doing)
+        ready = prepare(question, None if cluster is None else cluster.gpus, watch.doing, given)
         cluster = cluster or stack.enter_context(connected(None))
         cluster.trials_at_once(resources(ready.question))
         about = {
-            "backbone": asdict(ready.space.backbone),
+            "backbone": ready.space.backbone.to_dict(),
+            "network": fingerprint(ready.space.backbone),
             "data": ready.data.fingerprint(),
             "provenance": provenance(device_for_costs(ready.question)),
         }
@@ -84,10 +109,11 @@ def begin(question: Question, watch: Watch) -> Outcome:
         return Search(run, ready, stages, cluster, watch).run_it()
 
 
-def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
+def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = None) -> Outcome:
     """A search that was begun before; one that has nothing left to do is reported, and nothing of it is changed."""
     with ExitStack() as stack:
         run = stack.enter_context(Run.open(folder, written))
+        _let_be_built(run.question, "model" in written)
         space = parse_space(run.question.space_name, run.space_document, str(run.state / "space.yaml"))
         table = table_from(run.costs_document)
         if table is None or set(table.slots) != set(space.slots):
@@ -95,6 +121,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
                 f"--resume {run.folder}: state/costs.json can't be read, or lacks one of {', '.join(METRICS)}: "
                 f"copy it with the run's folder; a run of a version without one of them can't be gone on with"
             )
+        _require_same_network(run, space)
         feasible = feasible_set(space, table, run.question)
         candidates = _recalled(lambda: Candidates(run, space, table, feasible), watch)
         stages = Stages(run, space, table, feasible, candidates)
@@ -107,7 +134,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
             return outcome
         cluster = _joined(run.question, stack)
         question = placed(run.question, None if cluster is None else cluster.gpus)
-        data = load_data(question)
+        data = load_data(question) if given is None else image_data(given, question.proxy_resolution)
         require_same_data(data, run.document.get("data") or {})
         cluster = cluster or stack.enter_context(connected(None))
         cluster.trials_at_once(resources(question))
@@ -116,6 +143,24 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch) -> Outcome:
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
         stages = replace(stages, run=run)
         return Search(run, Prepared(question, space, data, table, feasible), stages, cluster, watch).run_it()
+
+
+def _let_be_built(question: Question, again: bool) -> None:
+    """Import a user's own network, where the user names it again: a run's folder alone can have no code run."""
+    model = question.model
+    if model is not None and is_own(model) and model not in OWN:
+        if not again:
+            raise BadInput(f"--resume: the run searches {model}, code of your own: name it again by --model {model}")
+        imported(model)
+
+
+def _require_same_network(run: Run, space: Space) -> None:
+    """BadInput where a foreign network is no longer the one that the run began with."""
+    if fingerprint(space.backbone) != run.document.get("network"):
+        raise BadInput(
+            f"--resume: {space.backbone.name} is not the network that the run began with: its code, or the library's "
+            "version, has changed; start a new run for it"
+        )
 
 
 def _joined(question: Question, stack: ExitStack) -> Cluster | None:

@@ -40,7 +40,8 @@ class Stages:
     def parent(self) -> Stage:
         """The vanilla network, where candidates start from its weights and nobody gave them; again where it failed."""
         question = self.run.question
-        wanted = question.judge in WANT_PARENT and question.weights is None and not self.run.parent_file.exists()
+        given = question.weights is not None and not self.run.start_file.exists()
+        wanted = question.judge in WANT_PARENT and not given and not self.run.parent_file.exists()
         vanilla = Candidate("parent", self.space.uniform(VANILLA), question.seed)
         planned = [vanilla] if wanted else []
         return Stage(self.run.stage_file("parent"), planned, self.table, self._keep, again=True)
@@ -52,7 +53,7 @@ class Stages:
     def require_parent(self) -> None:
         """BadInput where candidates can't start from it."""
         if self.run.question.judge in WANT_PARENT and not self.run.parent_file.exists():
-            if self.run.question.weights is not None:
+            if self.run.question.weights is not None and not self.run.start_file.exists():
                 raise BadInput(f"{self.run.parent_file} is missing: copy it with the run's folder")
             reasons = [r.reason for r in self.run.judged("parent") if r.reason]
             said = f": {reasons[-1]}" if reasons else ""

@@ -10,6 +10,8 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
+from .checks import BadInput, require_known
+
 FPN_CHANNELS = 256
 
 
@@ -33,11 +35,17 @@ def retinanet(body: nn.Module, classes: int = 80) -> RetinaNet:
 DETECTORS: dict[str, Callable[[nn.Module], nn.Module]] = {"faster_rcnn": faster_rcnn, "retinanet": retinanet}
 
 
+def detector_on(name: str, body: nn.Module) -> nn.Module:
+    """A detector by name, on this body; BadInput where there is none of the name, or the body is no ResNet."""
+    require_known("detector", name, DETECTORS)
+    return DETECTORS[name](body)
+
+
 def _pyramid(body: nn.Module, stages: list[int], extra: ExtraFPNBlock) -> BackboneWithFPN:
     """The body up to its last stage, with a pyramid over the given ones."""
     missing = [f"layer{stage}" for stage in range(1, 5) if not hasattr(body, f"layer{stage}")]
     if missing:
-        raise ValueError(f"a detector needs a ResNet with the stages layer1 to layer4, got one without {missing[0]}")
+        raise BadInput(f"a detector needs a ResNet with the stages layer1 to layer4, got one without {missing[0]}")
     returned = {f"layer{stage}": str(i) for i, stage in enumerate(stages)}
     norms = [[m for m in getattr(body, name).modules() if isinstance(m, nn.BatchNorm2d)] for name in returned]
     widths = [in_stage[-1].num_features for in_stage in norms]

@@ -18,6 +18,7 @@ from .operators.base import absorb, scale_shift
 
 PLAIN_BATCHNORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 WRAPPED = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+ACTIVATED = ("timm.layers.norm_act", "BatchNormAct2d")  # known by name: timm need not be there
 NARROW = {torch.float16, torch.bfloat16}  # folded in single precision, then rounded
 HELD = 0.01  # the share of its norm that a folded channel may lose where it is rounded to half precision
 PLAIN_VALUES = (type(None), bool, int, float, str)
@@ -47,7 +48,7 @@ def fold(model: nn.Module) -> nn.Module:
         elif new is not module:
             _replace(model, module, new)
         if absorbed and bn is not None:
-            _replace(model, bn, nn.Identity())
+            _replace(model, bn, _what_is_left(bn))
     return model
 
 
@@ -94,11 +95,26 @@ def _foldable(model: nn.Module) -> dict[nn.Module, nn.Module | None]:
     for module, own in calls.items():
         bn = _only_reader(model, own)
         is_known = type(module) is nn.Conv2d or isinstance(module, Operator)
-        if is_known and type(bn) in PLAIN_BATCHNORMS and bn.running_mean is not None and len(own) == len(calls[bn]):
+        if is_known and _is_batchnorm(bn) and bn.running_mean is not None and len(own) == len(calls[bn]):
             alone = is_free(module) and is_free(bn) and not {module, bn} & hidden
             if alone and _dtypes(bn) <= _dtypes(module):
                 found[module] = bn
     return found
+
+
+def _is_batchnorm(module: Any) -> bool:
+    """One that does what its class does, and timm's, which has an activation in it."""
+    return type(module) in PLAIN_BATCHNORMS or _is_activated(module)
+
+
+def _is_activated(module: Any) -> bool:
+    kind = type(module)
+    return (kind.__module__, kind.__name__) == ACTIVATED
+
+
+def _what_is_left(bn: Any) -> nn.Module:
+    """Of one that has been absorbed: its activation, if it has one."""
+    return nn.Sequential(bn.drop, bn.act) if _is_activated(bn) else nn.Identity()
 
 
 def _only_reader(model: nn.Module, calls: Iterable[torch.fx.Node]) -> Any:

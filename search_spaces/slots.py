@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args, get_origin
@@ -145,8 +145,30 @@ def find_slots(model: nn.Module) -> dict[str, Slot]:
         if type(module) is nn.Conv2d and module not in inside and _obstacle(module) is None
     }
     if not found and not inside:
-        warnings.warn(_why_no_slots(model), stacklevel=2)
+        warnings.warn(why_no_slots(model), stacklevel=2)
     return found
+
+
+@torch.no_grad()
+def called_once(model: nn.Module, names: Iterable[str], image: torch.Tensor) -> set[str]:
+    """Those modules that a pass in eval mode calls exactly once; others cost nothing, or several times as much."""
+    calls = dict.fromkeys(names, 0)
+
+    def counting(name: str) -> Callable[[nn.Module, Any], None]:
+        def count(module: nn.Module, read: Any) -> None:
+            calls[name] += 1
+
+        return count
+
+    handles = [model.get_submodule(name).register_forward_pre_hook(counting(name)) for name in calls]
+    before = model.training
+    try:
+        model.eval()(image)
+    finally:
+        model.train(before)
+        for handle in handles:
+            handle.remove()
+    return {name for name, count in calls.items() if count == 1}
 
 
 def convert(model: nn.Module, choices: "Mapping[str, Choice | str | Mapping[str, object]]") -> nn.Module:
@@ -208,12 +230,12 @@ def _required(model: nn.Module, modules: Mapping[str, nn.Module], name: str) -> 
         with warnings.catch_warnings(action="ignore"):
             slots = find_slots(model)
         if not slots:
-            raise BadInput(f"unknown slot {name!r}: {_why_no_slots(model)}")
+            raise BadInput(f"unknown slot {name!r}: {why_no_slots(model)}")
         require_known("slot", name, slots)
     return modules[name]
 
 
-def _why_no_slots(model: nn.Module) -> str:
+def why_no_slots(model: nn.Module) -> str:
     """What the convolutions of a network without slots are, and why none can be replaced."""
     inside = _inside_operators(model)
     convs = [m for m in model.modules() if isinstance(m, _ConvNd) and m not in inside]

@@ -1,7 +1,10 @@
 """Spaces: a backbone, its searched slots, and the choices that each allows. Written as YAML, one file each."""
 
+import hashlib
 import itertools
 import math
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,9 +13,10 @@ from functools import cache, cached_property
 import torch
 
 from .architecture import Architecture, Backbone
+from .backbones.foreign import classes_of
 from .catalogue import read_space
-from .checks import BadInput, require_known
-from .slots import VANILLA, Choice, Slot, find_slots
+from .checks import BadInput, number, require_known
+from .slots import VANILLA, Choice, Slot, called_once, find_slots, why_no_slots
 
 KEYS = ("description", "backbone", "per", "exclude", "choices")
 
@@ -89,30 +93,61 @@ class Space:
 
 
 def backbone_slots(backbone: Backbone) -> dict[str, Slot]:
-    """All slots of a backbone, by name, in the network's order."""
-    with torch.device("meta"):
-        return find_slots(backbone.build())
+    """All slots of a backbone, by name, in the network's order.
+
+    Of a foreign one those that it calls exactly once for an image: of others no cost table could be right.
+
+    Raises:
+        BadInput: a foreign network that can't take images of its resolution, or gives no logits.
+    """
+    if not backbone.is_foreign:
+        with torch.device("meta"):
+            return find_slots(backbone.build())
+    with torch.random.fork_rng(devices=[]):
+        network = backbone.build()
+    classes = classes_of(network, backbone.resolution)
+    if classes != backbone.classes:
+        raise BadInput(f"{backbone.name} gives {classes} classes, not the {backbone.classes} that are wanted")
+    with warnings.catch_warnings(action="ignore"):
+        found = find_slots(network)
+    if not found:
+        raise BadInput(why_no_slots(network))
+    once = called_once(network, found, torch.zeros(1, 3, backbone.resolution, backbone.resolution))
+    return {name: slot for name, slot in found.items() if name in once}
 
 
-def load_space(name_or_path: str) -> Space:
+def fingerprint(backbone: Backbone) -> str | None:
+    """What tells a foreign network from another of its name: a hash of its modules and tensors. ``None`` of ours."""
+    if not backbone.is_foreign:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        network = backbone.build()
+    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    return hashlib.sha256(f"{network!r} {shapes}".encode()).hexdigest()[:16]
+
+
+def load_space(name_or_path: str, backbone: Backbone | None = None) -> Space:
     """A space by its name, or by the path of a YAML file.
+
+    Args:
+        backbone: another network, to whose slots the space's choices are applied; what fits none of them is left out.
 
     Raises:
         ValueError: an unknown name (with the nearest), an unknown key, or a choice that fits no slot.
     """
     path, document = read_space(name_or_path)
-    return parse_space(path.stem, document, str(path))
+    return parse_space(path.stem, document, str(path), backbone)
 
 
-def parse_space(name: str, document: object, source: str) -> Space:
-    """A space from what its YAML says; ``source`` is what an error names."""
+def parse_space(name: str, document: object, source: str, backbone: Backbone | None = None) -> Space:
+    """A space from what its YAML says, or for another network; ``source`` is what an error names."""
     try:
-        return _parse(name, document)
+        return _parse(name, document, backbone)
     except ValueError as error:
         raise BadInput(f"space {source}: {error}") from None
 
 
-def _parse(name: str, document: object) -> Space:
+def _parse(name: str, document: object, other: Backbone | None) -> Space:
     if not isinstance(document, Mapping):
         raise BadInput(f"must be a mapping with the keys {', '.join(KEYS)}")
     for key in document:
@@ -125,20 +160,35 @@ def _parse(name: str, document: object) -> Space:
     excluded = document.get("exclude", [])
     if not isinstance(excluded, list) or not all(isinstance(pattern, str) for pattern in excluded):
         raise BadInput(f"'exclude' must be a list of slot names, with * for any text, got {excluded!r}")
-    backbone = Backbone.from_dict(document["backbone"])
+    backbone = other or Backbone.from_dict(document["backbone"])
     every = backbone_slots(backbone)
-    for pattern in excluded:
-        if not any(fnmatchcase(slot_name, pattern) for slot_name in every):
-            raise BadInput(f"'exclude': {pattern!r} matches no slot of {backbone.name}")
+    unmatched = [p for p in excluded if not any(fnmatchcase(slot_name, p) for slot_name in every)]
+    if unmatched and other is None:
+        raise BadInput(f"'exclude': {unmatched[0]!r} matches no slot of {backbone.name}")
     slots = {n: slot for n, slot in every.items() if not any(fnmatchcase(n, pattern) for pattern in excluded)}
     families = [_Family(entry) for entry in document["choices"]]
     groups = _grouped(list(slots.values()), str(document.get("per", "slot")))
     variables = tuple(v for v in (_variable(n, g, families) for n, g in groups.items()) if len(v.options) > 1)
-    for family in families:
-        family.require_all_used()
+    if other is not None:
+        document = {
+            "description": f"The choices of {name}, for the slots of {backbone.name}.",
+            "backbone": backbone.to_dict(),
+            "per": str(document.get("per", "slot")),
+            "exclude": [pattern for pattern in excluded if pattern not in unmatched],
+            "choices": [used for family in families if (used := family.used()) is not None],
+        }
+    else:
+        for family in families:
+            family.require_all_used()
     if not variables:
-        raise BadInput("nothing to search: no slot has more than one choice")
+        raise BadInput(f"nothing to search: no slot of {backbone.name} has more than one choice{_why_none(every)}")
     return Space(name, backbone, variables, str(document.get("description", "")), document)
+
+
+def _why_none(slots: Mapping[str, Slot]) -> str:
+    """Of how many and which convolutions."""
+    kinds = Counter(f"{s.kernel_size[0]}×{s.kernel_size[1]}" for s in slots.values())
+    return f"; its {len(slots)} slots: {', '.join(f'{n} of {kind}' for kind, n in kinds.items()) or 'none'}"
 
 
 class _Family:
@@ -151,6 +201,8 @@ class _Family:
         for key, values in lists.items():
             if not values:
                 raise BadInput(f"{key} of {entry['operator']} must have a value or more, got an empty list")
+        self.lists = dict(lists)
+        self.operator = entry["operator"]
         self.kernels = lists.pop("kernel_size", None)
         grid = itertools.product(*([(k, v) for v in values] for k, values in lists.items()))
         self.choices = [Choice.from_dict({"operator": entry["operator"], **dict(point)}) for point in grid]
@@ -171,10 +223,27 @@ class _Family:
                 self.unused.pop(setting, None)
             yield Option(choice, resolved)
 
+    def used(self) -> dict[str, object] | None:
+        """The entry without the values that fit no slot; ``None`` where nothing is left."""
+        if ("operator", self.operator) in self.unused:
+            return None
+        left = {key: [v for v in values if not self._is_unused(key, v)] for key, values in self.lists.items()}
+        return {"operator": self.operator, **left}
+
+    def _is_unused(self, key: str, value: object) -> bool:
+        return any(name == key and _same(known, value) for name, known in self.unused)
+
     def require_all_used(self) -> None:
         """Refuse a value that fits no slot in any combination with the others."""
         for (name, value), reason in reversed(self.unused.items()):
             raise BadInput(f"{name} = {value} fits no slot of the network: {reason}")
+
+
+def _same(known: object, value: object) -> bool:
+    """``value`` as it is written in a YAML: a number may be a fraction in a string."""
+    if isinstance(value, bool) or isinstance(known, (bool, str)):
+        return known is value or known == str(value)
+    return known == number("a value", value)
 
 
 def _settings(choice: Choice) -> list[tuple[str, object]]:

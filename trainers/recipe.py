@@ -61,6 +61,7 @@ class Recipe:
 SCRATCH = Recipe(epochs=20, batch=64, optimizer="sgd", peak_lr=0.1, weight_decay=5e-4, averaged=0.0)
 INHERITED = Recipe(epochs=4, peak_lr=5e-3)  # a candidate that starts from trained weights
 PARENT = Recipe(epochs=12, images_per_epoch=2048)  # the vanilla network that it starts from
+STARTED = Recipe(images_per_epoch=2048, peak_lr=5e-3)  # the same from weights that were trained for other classes
 RECIPES = {"scratch": SCRATCH, "inherited": INHERITED}  # judge → its recipe; ``Recipe()`` is that of all others
 
 

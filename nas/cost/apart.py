@@ -10,6 +10,7 @@ from contextlib import suppress
 import torch
 
 from search_spaces import Space
+from search_spaces.backbones.foreign import OWN, given
 
 from ..metrics import METRICS
 from .table import CostTable, measure
@@ -26,8 +27,13 @@ def measure_apart(space: Space, device: torch.device, progress: Callable[[str], 
     Raises:
         RuntimeError: the process died; what it said stands above.
     """
-    if any(getattr(metric.cost, "__module__", "") == "__main__" for metric in METRICS.values()):
-        return measure(space, device, progress)  # a script's own metric: no other process can import it
+    models = given(space.backbone.name)
+    try:
+        known = pickle.dumps((models, METRICS))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        known = b"__main__"  # a function within another, for instance
+    if b"__main__" in known:  # a script's own metric or network: no other process can import it
+        return measure(space, device, progress)
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     command, settings = [sys.executable, "-P", "-c", SERVE], {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(command, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -35,7 +41,7 @@ def measure_apart(space: Space, device: torch.device, progress: Callable[[str], 
         assert process.stdout is not None
         try:
             with suppress(BrokenPipeError), process.stdin as pipe:
-                pickle.dump((space, device, torch.get_num_threads(), METRICS), pipe)
+                pickle.dump((known, space, device, torch.get_num_threads()), pipe)
             while not isinstance(said := pickle.load(process.stdout), CostTable):
                 progress(said)
             return said
@@ -55,7 +61,9 @@ def serve() -> None:
             pickle.dump(answer, channel)
             channel.flush()
 
-        space, device, threads, metrics = pickle.load(sys.stdin.buffer)
+        known, space, device, threads = pickle.load(sys.stdin.buffer)
+        models, metrics = pickle.loads(known)
+        OWN.update(models)
         torch.set_num_threads(threads)
         with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for it any more
             send(measure(space, device, send, metrics))

@@ -21,6 +21,7 @@ from torch import nn
 import search_spaces
 from search_spaces import VANILLA, Architecture, Backbone, Choice, Slot, Space
 from search_spaces.folding import normalised
+from search_spaces.space import fingerprint
 from trainers.whole_file import write_whole
 
 from ..metrics import METRICS, Metric
@@ -120,7 +121,7 @@ def _image(backbone: Backbone) -> Shape:
 
 def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]]:
     """Each slot's input shape (C, H, W), and whether a BatchNorm reads its output alone."""
-    with torch.device("meta"):
+    with torch.device("cpu" if backbone.is_foreign else "meta"), torch.no_grad():
         model = backbone.build().eval()
         behind = normalised(model)
         shapes: dict[str, Shape] = {}
@@ -142,7 +143,7 @@ def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]
 def _cache_key(space: Space, device: torch.device) -> str:
     """Changes with the space, the operators' own code, the libraries and the device."""
     digest = hashlib.sha256()
-    digest.update(repr((space.backbone, space.variables)).encode())
+    digest.update(repr((space.backbone, fingerprint(space.backbone), space.variables)).encode())
     for folder in (Path(search_spaces.__file__).parent, Path(__file__).parent):
         for source in sorted(folder.rglob("*.py")):
             digest.update(source.read_bytes())

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from search_spaces import Architecture
+from search_spaces.backbones.foreign import imported
 from search_spaces.catalogue import read_yaml
 from search_spaces.checks import BadInput, expanded
 from search_spaces.late import Late
@@ -47,6 +48,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     made = _Parser("python -m nas.export", description=DESCRIPTION)
     made.add_argument("architecture", type=Path, help="its YAML, such as trained.yaml of python -m trainers.full")
+    made.add_argument("--model", help="PACKAGE.MODULE:FUNCTION, where the YAML names a network of your own code")
     made.add_argument("--weights", type=Path, help="safetensors or a torch state dict; default: what the YAML names")
     made.add_argument("--onnx", type=Path, metavar="FILE", help="write it as ONNX")
     made.add_argument("--int8", action="store_true", help="beside it, quantised to INT8: FILE with .int8.onnx")
@@ -82,6 +84,8 @@ def _export(asked: argparse.Namespace, console: Console) -> None:
     if asked.onnx is None and asked.program is None and asked.card is None:
         raise BadInput("name what is to be written: --onnx, --program or --card")
     torch.set_num_threads(1)
+    if asked.model is not None:
+        imported(asked.model)
     document = read_yaml(expanded(asked.architecture), str(asked.architecture))
     try:
         architecture = Architecture.from_dict(document)

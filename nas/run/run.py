@@ -26,6 +26,7 @@ from .journal import TornWarning
 from .ledger import read_ledger
 from .lock import locked
 
+OWN_SPACE = {"model": None, "classes": None, "resolution": None}  # of a run before there was --model
 MEASURED = {"trials", "networks", "device", "complete"}
 State = Mapping[str, Mapping[str, Any]]
 
@@ -47,14 +48,18 @@ class Run:
     @classmethod
     @contextmanager
     def create(
-        cls, question: Question, about: Mapping[str, Any], state: State, parent: bytes | None = None
+        cls,
+        question: Question,
+        about: Mapping[str, Any],
+        state: State,
+        weights: Mapping[str, bytes] | None = None,
     ) -> Iterator["Run"]:
         """Make a run's folder and hold its lock.
 
         Args:
             about: what ``search.yaml`` says beyond the question: backbone, data, provenance.
             state: ``space`` and ``costs``, as documents, which a resumed run takes over as they are.
-            parent: the weights that candidates inherit, where the user gave them.
+            weights: those that the user gave: ``parent``, that candidates inherit, or ``start``, of its training.
 
         Raises:
             BadInput: it exists, can't be written, or ``--storage`` holds another of its name.
@@ -70,8 +75,8 @@ class Run:
             _drop_partials(folder)
             write_yaml(folder / "state" / "space.yaml", state["space"])
             write_json(folder / "state" / "costs.json", state["costs"])
-            if parent is not None:
-                write_whole(folder / "state" / "parent.pt", parent)
+            for name, content in (weights or {}).items():
+                write_whole(folder / "state" / f"{name}.pt", content)
             write_yaml(folder / "search.yaml", document)  # last of all: a folder with it is a run
             if question.storage is not None:  # so that no other run of this name begins there meanwhile
                 write_whole(f"{question.storage}/{folder.name}/search.yaml", (folder / "search.yaml").read_bytes())
@@ -128,6 +133,7 @@ class Run:
                 document = {"repeats": 0, "final": 0, "weights": None, **document}
             elif version not in (3, FORMAT):  # 3: its scores are of other recipes
                 raise BadInput(f"its format is {version}, this version reads 1 to {FORMAT}")
+            document = {**OWN_SPACE, **document}
             return cls(folder, str(document["id"]), from_document(document, folder), document)
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, BadInput):
@@ -165,6 +171,11 @@ class Run:
     def parent_file(self) -> Path:
         """The trained vanilla proxy's state dict, where candidates inherit from one."""
         return self.state / "parent.pt"
+
+    @property
+    def start_file(self) -> Path:
+        """What the parent's training starts from, where the user's weights are for other classes."""
+        return self.state / "start.pt"
 
     @property
     def sensitivity(self) -> list[list[float]] | None:

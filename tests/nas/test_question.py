@@ -18,6 +18,9 @@ from trainers.recipe import RECIPES
 EXAMPLES = {
     "space": "compconv_c0",
     "budget": ["1GFLOPs", "2ms"],
+    "model": "timm:resnet26d",
+    "classes": 10,
+    "resolution": 96,
     "judge": "inherited",
     "dataset": "cifar10",
     "data_root": "data",
@@ -41,6 +44,7 @@ EXAMPLES = {
     "output": "elsewhere",
     "name": "mine",
 }
+GO_WITH = {name: {"model": "timm:resnet26d"} for name in ("classes", "resolution")}
 
 
 def test_every_option_has_an_example_here() -> None:
@@ -52,7 +56,7 @@ def test_every_option_is_stored_or_settable_on_resume_or_refused_there(name: str
     """An option that is none of these would be forgotten by ``--resume`` without a word."""
     field, option = options()[name]
     before = asked({"trials": 3})
-    question = asked({"trials": 3, name: EXAMPLES[name]})
+    question = asked({"trials": 3, **GO_WITH.get(name, {}), name: EXAMPLES[name]})
     stored = from_document(to_document(question), Path("results/run"))
     is_stored = getattr(stored, field.name) == getattr(question, field.name)
     try:
@@ -113,7 +117,9 @@ def test_values_of_the_wrong_kind_are_one_line(written: dict, says: str) -> None
 
 
 def test_a_question_survives_its_document() -> None:
-    question = replace(asked({**EXAMPLES, "address": None, "allow_unauthenticated": False}), planned=4)
+    question = replace(
+        asked({**EXAMPLES, "proxy_width": 1.0, "address": None, "allow_unauthenticated": False}), planned=4
+    )
     document = yaml.safe_load(yaml.safe_dump(to_document(question)))
     again = from_document(document, Path("elsewhere/mine"))
     assert again == question

@@ -21,4 +21,5 @@ DATASETS: "dict[str, Callable[[Path | None, int], ImageData]]" = {
     "mnist": Late("trainers.data.mnist", "load_mnist"),
     "imagefolder": Late("trainers.data.imagefolder", "load"),
 }
+GIVEN = "given"  # data that a Python program hands over: search(data=…)
 STAND_INS = ("digits_on_photos",)  # for quick proxies: nobody deploys a network that was trained on it

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from search_spaces.backbones.foreign import imported
 from search_spaces.checks import BadInput
 
 from ..data import DATASETS
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "architecture", nargs="?", type=Path, help="an architecture's YAML, such as results/RUN/best.yaml"
     )
+    made.add_argument("--model", help="PACKAGE.MODULE:FUNCTION, where the YAML names a network of your own code")
     made.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the training in this folder")
     made.add_argument("--output", type=Path, metavar="FOLDER", help="default: full-NAME beside the YAML NAME.yaml")
     made.add_argument("--dataset", help=f"default: the recipe's; {', '.join(DATASETS)}")
@@ -74,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(written: dict[str, Any], console: Console) -> Path:
-    workers, folder = written.pop("workers"), written.pop("resume")
+    workers, folder, model = written.pop("workers"), written.pop("resume"), written.pop("model")
+    if model is not None:
+        imported(model)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as bar:

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from search_spaces.checks import BadInput, require_known
 
-from ..data import DATASETS
+from ..data import DATASETS, GIVEN
 from ..data.base import Split
 from ..data.imagefolder import Labelled, classes_of, images_of, opened
 from .augmentation import augmentation, normalisation
@@ -55,6 +55,8 @@ def load(name: str, data_root: Path | None, resolution: int, all_images: bool) -
     """
     if name == "coco":
         raise BadInput("detectors can't be trained in full yet; --dataset names one of " + ", ".join(DATASETS))
+    if name == GIVEN:
+        raise BadInput("the search had data that was given in Python: name a data set by --dataset")
     require_known("data set", name, DATASETS)
     if name == "imagefolder":
         return _streamed(data_root, resolution, all_images)

@@ -167,6 +167,7 @@ OF_BACKBONE = {  # SPConv's recipe, CompConv's recipe: each paper trains the net
     "vgg16_two_fc": ("spconv_cifar10", "compconv_cifar10"),
 }
 
+SMALL = 64  # pixels: up to here a network that no paper trained is trained as on CIFAR, above as on ImageNet
 UNMIRRORED = ("mnist", "digits_on_photos")  # a mirrored digit is none
 
 
@@ -179,7 +180,8 @@ def full_recipe(backbone: str, resolution: int, operators: Collection[str], data
         dataset: what it is to be trained on; ``None`` is the paper's own.
     """
     of_compconv = "compconv" in operators and not set(operators) - {"compconv", "vanilla"}
-    recipe = FULL_RECIPES[OF_BACKBONE[backbone][of_compconv]]
+    others = OF_BACKBONE["resnet50" if resolution > SMALL else "resnet50_cifar"]
+    recipe = FULL_RECIPES[OF_BACKBONE.get(backbone, others)[of_compconv]]
     return on_data(sized(recipe, resolution), dataset or recipe.dataset)
 
 

@@ -1,7 +1,7 @@
 """What a judge is. It is sent to the machines that judge, so it and what it holds can be pickled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ..recipe import Recipe
@@ -9,6 +9,8 @@ from ..report import Report
 
 if TYPE_CHECKING:  # importing this brings no torch
     from torch import Tensor
+
+    from search_spaces.backbones.foreign import Own
 
     from ..data.base import ImageData
 
@@ -22,6 +24,7 @@ class Setting:
         width: the proxy's channels as a share of the target's; ``resolution`` is its input in pixels.
         device: ``cpu`` or ``cuda``; ``threads`` are those of one process on a CPU.
         parent: the trained vanilla proxy's state dict, on the CPU, for a judge that wants one.
+        models: networks of the user's own, by name, as ``search_spaces.backbones.foreign`` builds them.
         keeps_weights: whether the last report of a judging carries the weights that it scored.
     """
 
@@ -33,6 +36,7 @@ class Setting:
     threads: int
     parent: "Mapping[str, Tensor] | None" = None
     keeps_weights: bool = False
+    models: "Mapping[str, Own]" = field(default_factory=dict)
 
 
 class Judging(Protocol):

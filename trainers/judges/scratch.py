@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from search_spaces import Architecture, proxy_of
+from search_spaces.backbones.foreign import OWN
 
 from .. import checkpoint
 from ..data.base import ImageData
@@ -34,6 +35,7 @@ class Scratch:
 
     def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> "Training":
         torch.set_num_threads(self.setting.threads)
+        OWN.update(self.setting.models)
         return Training(self, Architecture.from_dict(architecture), checkpoint, seed)
 
     def network(self, proxy: Architecture, seed: int) -> nn.Module:
