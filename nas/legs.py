@@ -11,6 +11,7 @@ from typing import Any
 from search_spaces.backbones.foreign import given
 from search_spaces.checks import BadInput
 from trainers import checkpoint
+from trainers.cluster.connection import Cluster
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
 from trainers.recipe import PARENT, STARTED, Recipe
@@ -23,7 +24,6 @@ from .run import Run
 from .run.copy import Mirror
 from .run.watch import Watch
 from .stages import Stages
-from .tune.cluster import Cluster
 from .tune.conductor import Conductor, Queue
 from .tune.tuner import Work, checkpoint_name, run_trials
 

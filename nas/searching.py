@@ -15,6 +15,7 @@ from search_spaces.backbones.foreign import OWN, give, imported, is_own
 from search_spaces.checks import BadInput
 from search_spaces.space import fingerprint, parse_space
 from trainers import checkpoint
+from trainers.cluster.connection import Cluster, connected
 from trainers.data import GIVEN
 from trainers.data.given import image_data
 
@@ -40,7 +41,6 @@ from .run.provenance import provenance
 from .run.run import require_new
 from .run.watch import Careful, Watch
 from .stages import Stages
-from .tune.cluster import Cluster, connected
 
 Data = Mapping[str, Any] | Sequence[Any] | None
 

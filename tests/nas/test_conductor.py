@@ -6,9 +6,9 @@ import pytest
 
 from nas.run.watch import Careful, Watch
 from nas.tune import conductor as module
-from nas.tune.cluster import Cluster
 from nas.tune.conductor import FEW, Conductor
 from search_spaces.checks import BadInput
+from trainers.cluster.connection import Cluster
 from trainers.report import Report, Status
 
 

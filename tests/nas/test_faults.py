@@ -21,9 +21,9 @@ from nas.run import Run
 from nas.run.copy import Mirror, require_writable
 from nas.run.ledger import read_ledger
 from nas.run.run import require_new
-from nas.tune.cluster import require_locked
 from search_spaces.checks import BadInput
 from trainers import checkpoint
+from trainers.cluster.connection import require_locked
 
 from ..clusters import free_port
 from ..disks import small_disk

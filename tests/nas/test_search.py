@@ -25,10 +25,10 @@ from nas.result.ending import Outcome
 from nas.run import Run
 from nas.run.watch import Watch
 from nas.stages import Stages
-from nas.tune.cluster import connected
 from nas.tune.tuner import slim
 from search_spaces import Space, load_space
 from search_spaces.checks import BadInput
+from trainers.cluster.connection import connected
 from trainers.data.base import ImageData
 from trainers.data.digits_on_photos import load
 from trainers.judges import JUDGES

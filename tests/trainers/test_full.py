@@ -202,7 +202,7 @@ def test_a_training_that_is_gone_on_with_ends_with_the_same_weights(changed: dic
     first.run_epoch()
     torch.save(first.state(), tmp_path / "state.pt")
     torch.rand(7)  # another process would have drawn something else
-    second = FullTraining(small(), few(), recipe, workers=1)
+    second = FullTraining(small(), few(), recipe, loaders=1)
     second.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     again = [second.run_epoch() for _ in range(2)]
     assert whole.done

@@ -10,13 +10,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from search_spaces.backbones.foreign import imported
+from search_spaces.backbones.foreign import OWN, imported
 from search_spaces.checks import BadInput
+from search_spaces.late import Late
 
 from ..data import DATASETS
 from . import program
+from .team import Team
 
 BAD_INPUT, INTERRUPTED = 2, 130
+_train_together = Late("trainers.cluster.together", "train_together")  # it imports Ray
 DESCRIPTION = """Trains an architecture in full: one that a search exported, or a published one
 (python -m nas.papers --export ID). The recipe stands in the YAML's section 'training'; the options change it.
 
@@ -52,7 +55,10 @@ def parser() -> argparse.ArgumentParser:
         "--from", dest="start", metavar="WEIGHTS", help="of this network, or of its vanilla one, to inherit from"
     )
     made.add_argument("--micro-batches", type=int, help="parts that a batch goes through in, where memory lacks")
-    made.add_argument("--workers", type=int, default=0, help="processes that load images (%(default)s: none)")
+    made.add_argument("--loaders", type=int, default=0, help="processes that load images (%(default)s: none)")
+    made.add_argument("--workers", type=int, default=1, help="processes that train together, by Ray Train")
+    made.add_argument("--address", help="of --workers: join a running Ray cluster: auto or HOST:PORT")
+    made.add_argument("--allow-unauthenticated", action="store_true", help="join a cluster that asks for no token")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     made.add_argument("--seed", type=int)
     return made
@@ -76,9 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(written: dict[str, Any], console: Console) -> Path:
-    workers, folder, model = written.pop("workers"), written.pop("resume"), written.pop("model")
-    if model is not None:
+    if (model := written.pop("model")) is not None:
         imported(model)
+    folder, loaders = written.pop("resume"), written.pop("loaders")
+    workers, address, unlocked = (written.pop(n) for n in ("workers", "address", "allow_unauthenticated"))
+    if workers < 1:
+        raise BadInput(f"--workers must be at least 1, got {workers}")
+    if address is not None and workers == 1:
+        raise BadInput("--address goes with --workers 2 or more: one alone trains here")
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as bar:
@@ -87,26 +98,40 @@ def _train(written: dict[str, Any], console: Console) -> Path:
         def stepped(epoch: int, step: int, steps: int) -> None:
             bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
 
-        how = program.How(workers, lambda line: console.print(line, markup=False), stepped)
+        how = program.How(loaders, lambda line: console.print(line, markup=False), stepped)
         if folder is not None:
             others = [n for n, v in written.items() if v not in (None, False, "auto")]
             if others:
                 raise BadInput(f"--resume takes all from the folder; leave out {', '.join(sorted(others))}")
-            return program.go_on(Path(str(folder)), how)
-        path = written.pop("architecture")
-        if path is None:
-            raise BadInput("name an architecture's YAML, or --resume FOLDER")
-        path = Path(str(path))
-        output = written.pop("output")
-        written["device"] = _device(str(written["device"]))
-        document, question = program.asked(path, written)
-        return program.begin(
-            document, question, Path(str(output)) if output else path.parent / f"full-{path.stem}", how
-        )
+            folder = Path(str(folder))
+            if workers == 1:
+                return program.go_on(folder, how)
+        else:
+            document, question, folder = _asked(written, elsewhere=address is not None)
+            Team(0, workers).part(question.recipe.batch)  # what has no equal parts is said at once
+            if workers == 1:
+                return program.begin(document, question, folder, how)
+            program.lay_down(document, question, folder, how)
+        place = (workers, program.question_of(folder).device, address, unlocked)
+        return Path(_train_together(folder, place, OWN, how))
 
 
-def _device(wanted: str) -> str:
+def _asked(written: dict[str, Any], elsewhere: bool) -> tuple[dict[str, Any], program.Question, Path]:
+    """The architecture's document, what is to be trained by it, and in which folder."""
+    path, output = written.pop("architecture"), written.pop("output")
+    if path is None:
+        raise BadInput("name an architecture's YAML, or --resume FOLDER")
+    path = Path(str(path))
+    written["device"] = _device(str(written["device"]), elsewhere)
+    document, question = program.asked(path, written)
+    return document, question, Path(str(output)) if output else path.parent / f"full-{path.stem}"
+
+
+def _device(wanted: str, elsewhere: bool) -> str:
+    """``elsewhere``: a cluster trains, whatever this machine has."""
     there = torch.cuda.is_available()
+    if wanted == "cuda" and elsewhere:
+        return wanted
     if wanted == "cuda" and not there:
         raise BadInput("--device cuda: this machine has no GPU that torch can use; use --device cpu, or leave it out")
     return "cuda" if there and wanted != "cpu" else "cpu"

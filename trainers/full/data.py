@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
 from torchvision.transforms import v2
 
 from search_spaces.checks import BadInput, require_known
@@ -16,6 +16,7 @@ from ..data import DATASETS, GIVEN
 from ..data.base import Split
 from ..data.imagefolder import Labelled, classes_of, images_of, opened
 from .augmentation import augmentation, normalisation
+from .team import ALONE, Team
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of what streams
 CROPPED = 0.875  # of the shorter side, what a test image keeps: 224 of 256
@@ -140,10 +141,14 @@ class Evaluated(Dataset[Item]):
 
 
 class Order(Sampler[list[Key]]):
-    """The batches of one epoch, whole ones only, in an order that follows from the seed and the epoch."""
+    """The batches of one epoch, whole ones only, in an order that follows from the seed and the epoch.
 
-    def __init__(self, images: int, batch: int, seed: int) -> None:
-        self.images, self.batch, self.seed, self.epoch = images, batch, seed, 0
+    Args:
+        part: of each batch, what this process trains on.
+    """
+
+    def __init__(self, images: int, batch: int, seed: int, part: slice) -> None:
+        self.images, self.batch, self.seed, self.part, self.epoch = images, batch, seed, part, 0
 
     def __len__(self) -> int:
         return self.images // self.batch
@@ -152,26 +157,27 @@ class Order(Sampler[list[Key]]):
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
         order = torch.randperm(self.images, generator=generator).tolist()
         for i in range(len(self)):
-            yield [(self.epoch, index) for index in order[i * self.batch : (i + 1) * self.batch]]
+            yield [(self.epoch, index) for index in order[i * self.batch : (i + 1) * self.batch][self.part]]
 
 
 def training_batches(
-    data: FullData, steps: Sequence[str], batch: int, seed: int, workers: int
+    data: FullData, steps: Sequence[str], batch: int, seed: int, loaders: int, team: Team = ALONE
 ) -> tuple[Order, DataLoader[Item]]:
-    """The order, whose ``epoch`` is to be set, and what loads by it."""
+    """The order, whose ``epoch`` is to be set, and what loads by it: this process's part of each batch."""
     images = len(data.train)  # type: ignore[arg-type]
     if images < batch:
         raise BadInput(f"a batch of {batch} is more than the {images} training images: lower --batch")
-    order = Order(images, batch, seed)
+    order = Order(images, batch, seed, team.part(batch))
     made = Augmented(data.train, augmentation(steps, data.mean, data.std), seed)
-    return order, _loader(made, workers, batch_sampler=order, persistent_workers=workers > 0)
+    return order, _loader(made, loaders, batch_sampler=order, persistent_workers=loaders > 0)
 
 
-def evaluation_batches(data: FullData, part: Dataset[Item], workers: int) -> DataLoader[Item]:
-    """In order."""
-    return _loader(Evaluated(part, data.evaluate), workers, batch_size=EVALUATION_BATCH)
+def evaluation_batches(data: FullData, part: Dataset[Item], loaders: int, team: Team = ALONE) -> DataLoader[Item]:
+    """In order; of a team every so many images are this process's."""
+    images = range(team.rank, len(part), team.size)  # type: ignore[arg-type]
+    return _loader(Subset(Evaluated(part, data.evaluate), images), loaders, batch_size=EVALUATION_BATCH)
 
 
-def _loader(source: Dataset[Item], workers: int, **how: Any) -> DataLoader[Item]:
+def _loader(source: Dataset[Item], loaders: int, **how: Any) -> DataLoader[Item]:
     """With randomness of its own: a network's dropout draws the same, however many processes load images."""
-    return DataLoader(source, num_workers=workers, generator=torch.Generator(), **how)
+    return DataLoader(source, num_workers=loaders, generator=torch.Generator(), **how)

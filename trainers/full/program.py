@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from ..whole_file import write_whole
 from . import weights
 from .data import FullData, load
 from .recipe import FullRecipe, on_data, recipe_from, sized
-from .training import FullTraining, Scores
+from .team import ALONE, Team
+from .training import Epoch, FullTraining, Scores
 
 QUESTION, ARCHITECTURE, LAST, BEST = "training.json", "architecture.yaml", "last.pt", "best.safetensors"
+TRAINED = "trained.yaml"
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,15 @@ class How:
     """What changes nothing of what is found.
 
     Args:
-        workers: processes that load images.
+        loaders: processes that load images.
+        team: processes that train together; the leader writes and speaks.
         say: told a line now and then; ``stepped`` the epoch, the step and the steps of an epoch.
     """
 
-    workers: int = 0
+    loaders: int = 0
     say: Callable[[str], None] = lambda line: None
     stepped: Callable[[int, int, int], None] = lambda epoch, step, steps: None
+    team: Team = ALONE
 
 
 QUIETLY = How()
@@ -99,6 +104,18 @@ def begin(document: Mapping[str, Any], question: Question, folder: Path, how: Ho
     Raises:
         BadInput: the folder holds a training, or can't be written; the data is not to be had.
     """
+    made, training = _laid_down(document, question, folder, how)
+    return made.train(training)
+
+
+def lay_down(document: Mapping[str, Any], question: Question, folder: Path, how: How = QUIETLY) -> None:
+    """What ``begin`` does before it trains, for others to ``go_on`` with."""
+    _laid_down(document, question, folder, how)
+
+
+def _laid_down(
+    document: Mapping[str, Any], question: Question, folder: Path, how: How
+) -> tuple["_Folder", FullTraining]:
     if (folder / QUESTION).exists():
         raise BadInput(f"{folder} holds a training: go on with it by --resume {folder}, or choose another --output")
     made = _Folder(folder, question, document, _data(question), how)
@@ -108,7 +125,21 @@ def begin(document: Mapping[str, Any], question: Question, folder: Path, how: Ho
         write_whole(folder / QUESTION, json.dumps(question.document(), indent=1).encode())
     except OSError as error:
         raise BadInput(f"--output {folder}: can't be written: {error.strerror or error}") from None
-    return made.train(training)
+    return made, training
+
+
+def question_of(folder: Path) -> Question:
+    """Of the training in a folder.
+
+    Raises:
+        BadInput: there is none, or it can't be read.
+    """
+    try:
+        return Question.of(json.loads((folder / QUESTION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"--resume {folder}: there is no training that can be read: {error}") from None
 
 
 def go_on(folder: Path, how: How = QUIETLY) -> Path:
@@ -117,13 +148,8 @@ def go_on(folder: Path, how: How = QUIETLY) -> Path:
     Raises:
         BadInput: there is none, or it can't be read.
     """
-    try:
-        question = Question.of(json.loads((folder / QUESTION).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"--resume {folder}: there is no training that can be read: {error}") from None
-    for partial in folder.glob(".*.partial"):  # what a killed process left of a file
+    question = question_of(folder)
+    for partial in folder.glob(".*.partial") if how.team.leads else ():  # what a killed process left of a file
         partial.unlink(missing_ok=True)
     document = read_yaml(folder / ARCHITECTURE, str(folder / ARCHITECTURE))
     made = _Folder(folder, question, document, _data(question), how)
@@ -145,25 +171,32 @@ class _Folder:
 
     def train(self, training: FullTraining) -> Path:
         """From its last checkpoint, if there is one, to the end."""
-        saved = checkpoint.load(str(self.folder / LAST), training.device)
-        history: list[dict[str, Any]] = []
+        team, history = self.how.team, list[dict[str, Any]]()
+        saved = team.same(checkpoint.load(str(self.folder / LAST), torch.device("cpu")) if team.leads else None)
         if saved is not None:
             training.load_state(saved["training"])
             history = saved["history"]
             self.how.say(f"going on after epoch {training.epoch}")
-        board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=training.epoch + 1)
-        try:
+        with ExitStack() as stack:
+            board = stack.enter_context(self._board(training.epoch + 1)) if team.leads else None
             while not training.done:
                 epoch = training.run_epoch(lambda step, steps: self.how.stepped(training.epoch, step, steps))
                 history.append(epoch.entry())
-                self._write(training, history)
-                for name, value in epoch.entry().items():
-                    board.add_scalar(name, value, epoch.epoch)
-                said = f"top-1 {epoch.validation.top1:.1%}, top-5 {epoch.validation.top5:.1%} on the validation images"
-                self.how.say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: loss {epoch.loss:.3f}, {said}")
-        finally:
-            board.close()
+                if board is not None:
+                    self._note(training, history, epoch, board)
+                team.wait()  # what the leader has written is there
         return self._end(training, history)
+
+    def _board(self, purge_step: int) -> AbstractContextManager[SummaryWriter]:
+        return closing(SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge_step))
+
+    def _note(self, training: FullTraining, history: list[dict[str, Any]], epoch: Epoch, board: SummaryWriter) -> None:
+        """An epoch that has ended: on disk, on the board, and for whoever listens."""
+        self._write(training, history)
+        for name, value in epoch.entry().items():
+            board.add_scalar(name, value, epoch.epoch)
+        said = f"top-1 {epoch.validation.top1:.1%}, top-5 {epoch.validation.top5:.1%} on the validation images"
+        self.how.say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: loss {epoch.loss:.3f}, {said}")
 
     @property
     def architecture(self) -> Architecture:
@@ -190,7 +223,8 @@ class _Folder:
             seed=question.seed,
             device=torch.device(question.device),
             micro_batches=question.micro_batches,
-            workers=self.how.workers,
+            loaders=self.how.loaders,
+            team=self.how.team,
         )
 
     def _write(self, training: FullTraining, history: list[dict[str, Any]]) -> None:
@@ -225,7 +259,9 @@ class _Folder:
         if self.architecture != Architecture.from_dict(self.document):  # its costs and scores are another network's
             before = {"as_searched": {"backbone": self.document["backbone"], **before}}
         sections["metrics"] = {**before, "trained": metrics}
-        path = self.folder / "trained.yaml"
+        path = self.folder / TRAINED
+        if not self.how.team.leads:
+            return path
         write_whole(path, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).encode())
         self.how.say(
             f"test images, once: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, by the weights of epoch {best['epoch']}"

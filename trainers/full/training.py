@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..loop import autocast
 from ..proxy import DivergedError
 from .data import FullData, Item, evaluation_batches, training_batches
 from .recipe import FullRecipe
+from .team import ALONE, Team
 
 LEAST_LR = 1e-3  # of the highest rate, where a warm-up begins
 MOST_RANKED = 5
@@ -52,7 +54,9 @@ class FullTraining:
 
     Args:
         micro_batches: parts of a batch, whose gradients are summed before a step; BatchNorm sees the parts.
-        workers: processes that load images; whatever their number, the images are the same.
+        loaders: processes that load images; whatever their number, the images are the same.
+        team: processes that train together, each on its part of a batch, of which its BatchNorms see no more; their
+            running statistics are averaged after each epoch.
     """
 
     def __init__(
@@ -64,10 +68,11 @@ class FullTraining:
         seed: int = 0,
         device: torch.device | None = None,
         micro_batches: int = 1,
-        workers: int = 0,
+        loaders: int = 0,
+        team: Team = ALONE,
     ) -> None:
         torch.set_flush_denormal(True)
-        self.data, self.recipe, self.seed, self.workers = data, recipe, seed, workers
+        self.data, self.recipe, self.seed, self.loaders, self.team = data, recipe, seed, loaders, team
         self.device, self.micro_batches, self.epoch = device or torch.device("cpu"), micro_batches, 0
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = (
@@ -75,7 +80,8 @@ class FullTraining:
             if recipe.ema
             else None
         )
-        self.order, self.batches = training_batches(data, recipe.augmentation, recipe.batch, seed, workers)
+        self.joined = team.joined(self.model)
+        self.order, self.batches = training_batches(data, recipe.augmentation, recipe.batch, seed, loaders, team)
         self.optimizer = torch.optim.SGD(
             _groups(self.model, recipe), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
@@ -109,7 +115,8 @@ class FullTraining:
             rate = self.optimizer.param_groups[0]["lr"]
             self.schedule.step()
             stepped(step, len(self.order))
-        loss = (total / len(self.order)).item()
+        loss = self.team.sum(total / len(self.order) / self.team.size).item()
+        self.team.average_statistics([self.model, *([] if self.averaged is None else [self.averaged])])
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
         return Epoch(self.epoch, loss, rate, self.scores(self.data.validation))
@@ -118,13 +125,13 @@ class FullTraining:
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         total = torch.zeros((), device=self.device)
-        for few, theirs in zip(
-            images.tensor_split(self.micro_batches), labels.tensor_split(self.micro_batches), strict=True
-        ):
-            with autocast(self.device):
-                loss = F.cross_entropy(self.model(few), theirs, label_smoothing=self.recipe.label_smoothing)
-            loss = loss * (len(theirs) / len(labels))
-            loss.backward()
+        parts = zip(images.tensor_split(self.micro_batches), labels.tensor_split(self.micro_batches), strict=True)
+        for i, (few, theirs) in enumerate(parts, 1):
+            with nullcontext() if i == self.micro_batches else self.team.apart(self.joined):
+                with autocast(self.device):
+                    loss = F.cross_entropy(self.joined(few), theirs, label_smoothing=self.recipe.label_smoothing)
+                loss = loss * (len(theirs) / len(labels))
+                loss.backward()
             total += loss.detach()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -134,7 +141,8 @@ class FullTraining:
 
     def scores(self, part: Dataset[Item]) -> Scores:
         """Of the network that is kept."""
-        return scores(self.trained, evaluation_batches(self.data, part, self.workers), self.device)
+        batches = evaluation_batches(self.data, part, self.loaders, self.team)
+        return scores(self.trained, batches, self.device, self.team)
 
     def state(self) -> dict[str, Any]:
         """All that a training needs to be gone on with, tensors and plain values only."""
@@ -153,10 +161,10 @@ class FullTraining:
 
 
 @torch.inference_mode()
-def scores(model: nn.Module, batches: Iterable[Any], device: torch.device) -> Scores:
-    """Of ``model``, in eval mode; it is left in the mode that it was in."""
-    mode, images_seen = model.training, 0
-    first = five = torch.zeros((), dtype=torch.int64, device=device)
+def scores(model: nn.Module, batches: Iterable[Any], device: torch.device, team: Team = ALONE) -> Scores:
+    """Of ``model``, in eval mode, on the batches of the whole team; it is left in the mode that it was in."""
+    mode = model.training
+    first = five = seen = torch.zeros((), dtype=torch.int64, device=device)
     loss = torch.zeros((), device=device)
     model.eval()
     for images, labels in batches:
@@ -166,9 +174,10 @@ def scores(model: nn.Module, batches: Iterable[Any], device: torch.device) -> Sc
         right = logits.topk(min(MOST_RANKED, logits.shape[1]), dim=1).indices == labels[:, None]
         first, five = first + right[:, 0].sum(), five + right.sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
-        images_seen += len(labels)
+        seen = seen + len(labels)
     model.train(mode)
-    return Scores(first.item() / images_seen, five.item() / images_seen, loss.item() / images_seen)
+    first, five, seen = (team.sum(count.clone()) for count in (first, five, seen))
+    return Scores(*(what.item() / seen.item() for what in (first, five, team.sum(loss))))
 
 
 def schedule(optimizer: torch.optim.Optimizer, recipe: FullRecipe, steps: int) -> LRScheduler:
