@@ -10,6 +10,31 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+OWN = """
+from torch import nn
+
+def make(num_classes=10):
+    convs = [nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1)]
+    return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
+"""
+
+
+@pytest.mark.slow
+def test_the_commands_for_ones_own_network(tmp_path: Path) -> None:
+    """On small images, and without the search itself: that takes long."""
+    _, _, section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Your own network")
+    commands = re.findall(r"^    python (-m launch .*)$", section.partition("\n## ")[0], flags=re.MULTILINE)
+    assert len(commands) == 3
+    (tmp_path / "my_nets.py").write_text(OWN, encoding="utf-8")
+    for command in commands:
+        words = [*command.split(), "--resolution", "32", "--dry-run", "--trials", "2"]
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert "architectures: 10^" in done.stdout
+
+
 @pytest.mark.slow
 def test_a_search_from_python(tmp_path: Path) -> None:
     """Both examples, one after the other, in an empty folder."""
