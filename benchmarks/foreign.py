@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Own(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         widths = (3, 32, 64, 64, 128)
-        self.body = nn.Sequential(*(self.block(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        self.body = nn.Sequential(*(self.block(a, b) for a, b in pairwise(widths)))
         self.head = nn.Linear(widths[-1], classes)
 
     @staticmethod
