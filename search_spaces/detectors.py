@@ -32,13 +32,18 @@ def retinanet(body: nn.Module, classes: int = 80) -> RetinaNet:
     return RetinaNet(_pyramid(body, [2, 3, 4], LastLevelP6P7(FPN_CHANNELS, FPN_CHANNELS)), num_classes=classes)
 
 
-DETECTORS: dict[str, Callable[[nn.Module], nn.Module]] = {"faster_rcnn": faster_rcnn, "retinanet": retinanet}
+DETECTORS: dict[str, Callable[..., nn.Module]] = {"faster_rcnn": faster_rcnn, "retinanet": retinanet}
+FIRST_LABEL = {"faster_rcnn": 1, "retinanet": 0}  # of an object: 0 is the background, where there is one
 
 
-def detector_on(name: str, body: nn.Module) -> nn.Module:
-    """A detector by name, on this body; BadInput where there is none of the name, or the body is no ResNet."""
+def detector_on(name: str, body: nn.Module, objects: int = 80) -> nn.Module:
+    """A detector by name, on this body, for so many classes of objects.
+
+    Raises:
+        BadInput: there is none of the name, or the body is no ResNet.
+    """
     require_known("detector", name, DETECTORS)
-    return DETECTORS[name](body)
+    return DETECTORS[name](body, objects + FIRST_LABEL[name])
 
 
 def _pyramid(body: nn.Module, stages: list[int], extra: ExtraFPNBlock) -> BackboneWithFPN:

@@ -61,6 +61,34 @@ def augmentation(steps: Sequence[str], mean: Sequence[float], std: Sequence[floa
     return v2.Compose([*before, *normalisation(mean, std), *after])
 
 
+RESIZE = "resize"  # SHORTER LONGEST: a detector does it itself
+OF_BOXES = ("horizontal_flip", "color_jitter")  # steps that keep boxes right
+
+
+def augmentation_of_boxes(steps: Sequence[str]) -> v2.Transform:
+    """For images with boxes: to floats in [0, 1]; a detector resizes and normalises by itself.
+
+    Raises:
+        BadInput: a step that is not known there, or that has not the right numbers.
+    """
+    words = [step for step in steps if step.split()[:1] != [RESIZE]]
+    for step in words:
+        require_known("step of a detector's augmentation", (step.split() or [""])[0], (RESIZE, *OF_BOXES))
+    return v2.Compose([*(_made(step)[0] for step in words), v2.ToDtype(torch.float32, scale=True)])
+
+
+def resizing(steps: Sequence[str]) -> tuple[int, int] | None:
+    """A detector's sizes in pixels, of the shorter side and at most of the longer one; ``None`` if none are named."""
+    found = [step.split()[1:] for step in steps if step.split()[:1] == [RESIZE]]
+    if not found:
+        return None
+    try:
+        shorter, longest = map(int, found[0])
+    except ValueError:
+        raise BadInput(f"augmentation: must be written as {RESIZE} SHORTER LONGEST, got {found[0]}") from None
+    return shorter, longest
+
+
 def normalisation(mean: Sequence[float], std: Sequence[float]) -> list[v2.Transform]:
     """A channel that is the same everywhere tells nothing: it is not divided by 0."""
     return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), [s if s > 0 else 1.0 for s in std])]

@@ -55,7 +55,9 @@ def load(name: str, data_root: Path | None, resolution: int, all_images: bool) -
         BadInput: it is not known, or can't be had.
     """
     if name == "coco":
-        raise BadInput("detectors can't be trained in full yet; --dataset names one of " + ", ".join(DATASETS))
+        raise BadInput(
+            "coco trains detectors, and this YAML is no detector's: --dataset names one of " + ", ".join(DATASETS)
+        )
     if name == GIVEN:
         raise BadInput("the search had data that was given in Python: name a data set by --dataset")
     require_known("data set", name, DATASETS)

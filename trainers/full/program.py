@@ -15,11 +15,14 @@ from tensorboardX import SummaryWriter
 from search_spaces import Architecture
 from search_spaces.catalogue import read_yaml
 from search_spaces.checks import BadInput, expanded
+from search_spaces.detectors import detector_on
 
 from .. import checkpoint
 from ..whole_file import write_whole
 from . import weights
+from .augmentation import resizing
 from .data import FullData, load
+from .detection import DetectionData, DetectionScores, DetectorTraining, load_coco
 from .recipe import FullRecipe, on_data, recipe_from, sized
 from .team import ALONE, Team
 from .training import Epoch, FullTraining, Scores
@@ -40,6 +43,7 @@ class Question:
     seed: int = 0
     device: str = "cpu"
     micro_batches: int = 1
+    detector: str | None = None
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,8 +70,7 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
         recipe = recipe_from(document.get("training"))
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
-    if document["training"].get("detector"):
-        raise BadInput(f"{path}: is a detector's backbone; detectors can't be trained in full yet")
+    detector = document["training"].get("detector")
     resolution = written.get("resolution") or architecture.backbone.resolution
     if resolution != architecture.backbone.resolution:
         recipe = sized(recipe, resolution)
@@ -76,7 +79,8 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
         recipe = recipe.as_long_as(written["epochs"])
     changed = {name: written[name] for name in ("batch", "lr") if written.get(name) is not None}
     kept = {name: written[name] for name in Question.__dataclass_fields__ if written.get(name) is not None}
-    return dict(document), Question(**{**kept, "recipe": replace(recipe, **changed), "resolution": resolution})
+    kept |= {"recipe": replace(recipe, **changed), "resolution": resolution, "detector": detector}
+    return dict(document), Question(**kept)
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,12 @@ def go_on(folder: Path, how: How = QUIETLY) -> Path:
     return made.train(made.training())
 
 
-def _data(question: Question) -> FullData:
+def _data(question: Question) -> FullData | DetectionData:
     root = None if question.data_root is None else expanded(question.data_root)
+    if question.detector is not None:
+        if question.recipe.dataset != "coco":
+            raise BadInput(f"a detector trains on coco, got --dataset {question.recipe.dataset}")
+        return load_coco(root, question.detector, question.all_images)
     return load(question.recipe.dataset, root, question.resolution, question.all_images)
 
 
@@ -166,7 +174,7 @@ class _Folder:
     folder: Path
     question: Question
     document: Mapping[str, Any]
-    data: FullData
+    data: FullData | DetectionData
     how: How
 
     def train(self, training: FullTraining) -> Path:
@@ -195,13 +203,15 @@ class _Folder:
         self._write(training, history)
         for name, value in epoch.entry().items():
             board.add_scalar(name, value, epoch.epoch)
-        said = f"top-1 {epoch.validation.top1:.1%}, top-5 {epoch.validation.top5:.1%} on the validation images"
-        self.how.say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: loss {epoch.loss:.3f}, {said}")
+        said = f"loss {epoch.loss:.3f}, {epoch.validation.said()} on the validation images"
+        self.how.say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: {said}")
 
     @property
     def architecture(self) -> Architecture:
         """For as many classes as the data has, at the resolution that was asked for."""
         target, question = Architecture.from_dict(self.document), self.question
+        if question.detector is not None:
+            return target
         return replace(
             target, backbone=replace(target.backbone, classes=self.data.classes, resolution=question.resolution)
         )
@@ -209,6 +219,8 @@ class _Folder:
     def training(self) -> FullTraining:
         """As it begins; one that is gone on with takes its weights from its checkpoint."""
         question = self.question
+        if isinstance(self.data, DetectionData):
+            return self._detectors(self.data)
         architecture, classes = self.architecture, Architecture.from_dict(self.document).backbone.classes
         if self.data.classes != classes:
             self.how.say(f"{self.data.classes} classes in place of {classes}: the last layer is another one")
@@ -227,6 +239,28 @@ class _Folder:
             team=self.how.team,
         )
 
+    def _detectors(self, data: DetectionData) -> FullTraining:
+        """The training of a detector: its backbone from weights, if they are given, all else from nothing."""
+        question = self.question
+        torch.manual_seed(question.seed)
+        body = self.architecture.build()
+        if question.start is not None and not (self.folder / LAST).exists():
+            self.how.say(weights.start_body(body, weights.read(expanded(question.start))))
+        assert question.detector is not None
+        model = detector_on(question.detector, body, data.classes)
+        if (sizes := resizing(question.recipe.augmentation)) is not None:
+            model.transform.min_size, model.transform.max_size = sizes[:1], sizes[1]  # type: ignore[union-attr]
+        return DetectorTraining(
+            model,
+            data,  # type: ignore[arg-type]
+            question.recipe,
+            seed=question.seed,
+            device=torch.device(question.device),
+            micro_batches=question.micro_batches,
+            loaders=self.how.loaders,
+            team=self.how.team,
+        )
+
     def _write(self, training: FullTraining, history: list[dict[str, Any]]) -> None:
         """The best weights first: a crash between the two repeats an epoch, and finds the same."""
         if self._best(history) is history[-1]:
@@ -236,15 +270,19 @@ class _Folder:
         lines = "".join(json.dumps(entry) + "\n" for entry in history)
         write_whole(self.folder / "metrics.jsonl", lines.encode())
 
+    @property
+    def _main(self) -> str:
+        return Scores.main if self.question.detector is None else DetectionScores.main
+
     def _best(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         """By validation; where those images are trained on, the last."""
-        return history[-1] if self.question.all_images else max(history, key=lambda entry: entry["top1"])
+        return history[-1] if self.question.all_images else max(history, key=lambda entry: entry[self._main])
 
     def _end(self, training: FullTraining, history: list[dict[str, Any]]) -> Path:
         """The test images, once, by the best weights; the architecture's YAML with what was found."""
         best = self._best(history)
         training.trained.load_state_dict(weights.read(self.folder / BEST))
-        test: Scores = training.scores(self.data.test)
+        test: Any = training.scores(self.data.test)  # type: ignore[arg-type]
         metrics = {
             "dataset": self.question.recipe.dataset,
             "epochs": training.epoch,
@@ -263,7 +301,5 @@ class _Folder:
         if not self.how.team.leads:
             return path
         write_whole(path, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).encode())
-        self.how.say(
-            f"test images, once: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, by the weights of epoch {best['epoch']}"
-        )
+        self.how.say(f"test images, once: {test.said()}, by the weights of epoch {best['epoch']}")
         return path

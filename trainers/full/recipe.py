@@ -199,4 +199,6 @@ def sized(recipe: FullRecipe, resolution: int) -> FullRecipe:
 def _at(resolution: int, step: str) -> str:
     """``random_crop 32 padding 4`` at another size of the input."""
     name, *words = step.split()
+    if name == "resize":
+        return f"resize {resolution} {round(resolution * float(words[1]) / float(words[0]))}"
     return " ".join([name, str(resolution), *words[1:]]) if name in ("random_crop", "random_resized_crop") else step

@@ -67,6 +67,14 @@ class Team:
         dist.broadcast_object_list(found, src=0)
         return found[0]
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Every process's, in each of them."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
     def wait(self) -> None:
         """Until all are here."""
         self.sum(torch.zeros(1))

@@ -4,18 +4,18 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ..loop import autocast
 from ..proxy import DivergedError
-from .data import FullData, Item, evaluation_batches, training_batches
+from .data import FullData, Item, Order, evaluation_batches, training_batches
 from .recipe import FullRecipe
 from .team import ALONE, Team
 
@@ -30,16 +30,24 @@ class Scores:
     top1: float
     top5: float
     cross_entropy: float
+    main: ClassVar[str] = "top1"
+
+    def said(self) -> str:
+        """For a person."""
+        return f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}"
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """``loss`` is the mean over the epoch's steps; ``lr`` the rate of its last one."""
+    """``loss`` is the mean over the epoch's steps; ``lr`` the rate of its last one; ``validation``: its scores.
+
+    Scores are a dataclass of figures, of which ``main`` names the one that counts.
+    """
 
     epoch: int
     loss: float
     lr: float
-    validation: Scores
+    validation: Any
 
     def entry(self) -> dict[str, Any]:
         """Plain values, for a line of JSON."""
@@ -81,7 +89,7 @@ class FullTraining:
             else None
         )
         self.joined = team.joined(self.model)
-        self.order, self.batches = training_batches(data, recipe.augmentation, recipe.batch, seed, loaders, team)
+        self.order, self.batches = self._loading()
         self.optimizer = torch.optim.SGD(
             _groups(self.model, recipe), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
@@ -110,8 +118,12 @@ class FullTraining:
         torch.manual_seed(hash((self.seed, self.epoch)) % 2**63)
         self.model.train()
         total, rate = torch.zeros((), device=self.device), 0.0
-        for step, (images, labels) in enumerate(self.batches, 1):
-            total += self._step(images, labels)
+        for step, batch in enumerate(self.batches, 1):
+            total += self._step(batch)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.model)
             rate = self.optimizer.param_groups[0]["lr"]
             self.schedule.step()
             stepped(step, len(self.order))
@@ -121,7 +133,14 @@ class FullTraining:
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
         return Epoch(self.epoch, loss, rate, self.scores(self.data.validation))
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _loading(self) -> tuple[Order, DataLoader[Any]]:
+        """The batches' order, and what loads them."""
+        recipe = self.recipe
+        return training_batches(self.data, recipe.augmentation, recipe.batch, self.seed, self.loaders, self.team)
+
+    def _step(self, batch: Any) -> Tensor:
+        """Add the gradients of a batch; returns its loss."""
+        images, labels = batch
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         total = torch.zeros((), device=self.device)
@@ -133,10 +152,6 @@ class FullTraining:
                 loss = loss * (len(theirs) / len(labels))
                 loss.backward()
             total += loss.detach()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
         return total
 
     def scores(self, part: Dataset[Item]) -> Scores:

@@ -64,5 +64,23 @@ def start(model: nn.Module, architecture: Architecture, state: dict[str, Tensor]
     )
 
 
+def start_body(body: nn.Module, state: dict[str, Tensor]) -> str:
+    """Give a detector's backbone the weights of the same network as a classifier, whatever its classes.
+
+    Raises:
+        BadInput: they are another network's.
+    """
+    wanted, found = _shapes(body.state_dict()), _shapes(state)
+    different = [n for n in [*wanted, *found] if found.get(n) != wanted.get(n) and not n.startswith("fc.")]
+    if different:
+        name = different[0]
+        raise BadInput(
+            "--from: must be the weights of the detector's backbone as a classifier; "
+            f"{name} must be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
+        )
+    body.load_state_dict({n: t for n, t in state.items() if not n.startswith("fc.")}, strict=False)
+    return "the backbone from its own weights"
+
+
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
