@@ -78,7 +78,7 @@ def check(box: Sandbox, trials: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [s if s == "random" else pytest.param(s, marks=pytest.mark.long) for s in SAMPLERS])
 def test_three_thousand_trials_in_a_run_that_was_planned_for_sixteen(
     sampler: str, space: Space, table: CostTable, tmp_path: Path
 ) -> None:

@@ -42,13 +42,18 @@ def check_exact(space: Space, table: CostTable, seeds: range) -> None:
         assert costs["params"] == count_params(network)
 
 
+LARGE = ("mixed_layerwise", "mixed_resnet18")  # they take minutes
+
+
 def test_sums_equal_fvcore_to_the_unit(table_of) -> None:
     space = load_space("mixed_resnet20")
     check_exact(space, table_of(space), range(6))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_spaces())
+@pytest.mark.parametrize(
+    "name", [n if n not in LARGE else pytest.param(n, marks=pytest.mark.long) for n in list_spaces()]
+)
 def test_sums_equal_fvcore_to_the_unit_in_every_space(name: str, table_of) -> None:
     space = load_space(name)
     check_exact(space, table_of(space), range(4))
@@ -60,7 +65,7 @@ def test_sums_equal_fvcore_to_the_unit_in_every_space(name: str, table_of) -> No
     [
         ("spconv_layerwise", ["2.5GFLOPs"]),
         ("spconv_layerwise", ["2.46276GFLOPs"]),  # 0.1% above the least that is reachable
-        ("mixed_layerwise", ["2GFLOPs", "12MParams"]),
+        pytest.param("mixed_layerwise", ["2GFLOPs", "12MParams"], marks=pytest.mark.long),
     ],
 )
 def test_proposals_recounted_by_fvcore_keep_the_budget(name: str, texts: list[str], table_of) -> None:

@@ -170,6 +170,7 @@ def test_a_full_disk_stops_the_search_and_loses_nothing(run: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_extending_a_run_gives_what_a_longer_run_gives(run: Path) -> None:
     """3 trials, then 3 more, in a folder that was moved: the same architectures and accuracies as 6 at once."""
     moved = run.parent / "elsewhere" / "moved"
@@ -314,6 +315,7 @@ def test_a_proxy_does_not_answer_for_a_cluster(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_installed_package_runs_where_others_have_its_names(tmp_path: Path) -> None:
     """Installed as a wheel is, and started from a folder that has ``trainers`` and ``search_spaces`` of its own."""
     site, here = tmp_path / "site", tmp_path / "here"
