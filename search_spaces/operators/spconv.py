@@ -80,11 +80,11 @@ class SPConv2d(Operator):
             he_init(conv)
 
     def _forward(self, x: Tensor) -> Tensor:
-        r = self.representative
-        u3 = self.bn_representative(self.convolve(x[:, :r]))
+        front, rest = x.split([self.representative, x.shape[1] - self.representative], dim=1)
+        u3 = self.bn_representative(self.convolve(front))
         if not self.has_redundant:
             return u3
-        u1 = self.bn_redundant(self.redundant(self.on_output_grid(x[:, r:])))
+        u1 = self.bn_redundant(self.redundant(self.on_output_grid(rest)))
         return u3 + u1 if self.fusion == "sum" else self.fuse(u3, u1)
 
     def convolve(self, representative: Tensor) -> Tensor:
@@ -95,7 +95,15 @@ class SPConv2d(Operator):
         return self.pwc(u3) if self.heavy == "gwc-pwc" else u3
 
     def fuse(self, u3: Tensor, u1: Tensor) -> Tensor:
-        """Eq. 4–6: ``β·U3 + (1 − β)·U1``; the softmax of two, β, is the sigmoid of the means' difference."""
+        """Eq. 4–6: ``β·U3 + (1 − β)·U1``; the softmax of two, β, is the sigmoid of the means' difference.
+
+        Where it is exported, in the form that has the fewest nodes: the mean of a difference, and no case for each half
+        of β, as ``lerp`` has.
+        """
+        if torch.compiler.is_exporting():
+            between = u3 - u1
+            mean = F.adaptive_avg_pool2d(between, 1)
+            return u1 + between * torch.sigmoid(mean if self.attention_gain is None else mean * self.attention_gain)
         difference = F.adaptive_avg_pool2d(u3, 1) - F.adaptive_avg_pool2d(u1, 1)
         if self.attention_gain is not None:
             difference = difference * self.attention_gain
