@@ -142,6 +142,36 @@ def small(classes: int = 4) -> nn.Module:
     return nn.Sequential(*layers, nn.Dropout(0.1), nn.Linear(32, classes))
 
 
+def test_what_is_distilled_comes_near_its_teacher() -> None:
+    """Where that is the whole loss, labels count for nothing; the teacher stays as it is."""
+    recipe = replace(RECIPE, epochs=6, augmentation=(), distillation=1.0, temperature=1.0, weight_decay=0.0)
+    torch.manual_seed(5)
+    teacher, data = small(), few()
+    nn.init.normal_(teacher[6].weight, std=2.0)  # type: ignore[arg-type]
+    images = torch.stack([data.evaluate(data.train[i][0]) for i in range(8)])
+
+    def distance(network: nn.Module) -> float:
+        with torch.no_grad():
+            logits = [net.eval()(images).log_softmax(1) for net in (network, teacher)]
+        return torch.nn.functional.kl_div(*logits, reduction="batchmean", log_target=True).item()
+
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    taught, alone = FullTraining(small(), data, recipe, teacher=teacher), FullTraining(small(), data, recipe)
+    while not taught.done:
+        taught.run_epoch()
+        alone.run_epoch()
+    assert distance(taught.trained) < 0.5 * min(distance(small()), distance(alone.trained))
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
+    half = FullTraining(small(), data, replace(recipe, distillation=0.25), teacher=teacher)
+    half.model.eval()
+    labels = torch.arange(8) % 4
+    parts = [half._loss(images, labels)]
+    for share in (0.0, 1.0):
+        half.recipe = replace(recipe, distillation=share)
+        parts.append(half._loss(images, labels))
+    assert parts[0].item() == pytest.approx(0.75 * parts[1].item() + 0.25 * parts[2].item())
+
+
 def test_images_are_the_same_however_many_processes_load_them() -> None:
     seen = []
     for workers in (0, 2):
@@ -306,11 +336,11 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     step = FullTraining._step
     steps = []
 
-    def stopping(self: FullTraining, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def stopping(self: FullTraining, batch: list[torch.Tensor]) -> torch.Tensor:
         steps.append(1)
         if len(steps) == 9:
             raise KeyboardInterrupt
-        return step(self, images, labels)
+        return step(self, batch)
 
     monkeypatch.setattr(FullTraining, "_step", stopping)
     assert main([*options, str(tmp_path / "parts")]) == 130
@@ -388,7 +418,7 @@ def test_it_starts_from_the_vanilla_networks_weights(
         (["--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--batch", "1000"], "a batch of 1000 is more than the 54 training images"),
         (["--dataset", "cifar11"], "data set"),
-        (["--dataset", "coco"], "detectors can't be trained in full yet"),
+        (["--dataset", "coco"], "coco trains detectors"),
         (["--data-root", "nowhere"], "there is no folder train/ in it"),
         (["--lr", "-1"], "lr must be above 0"),
         (["--resume", "nowhere"], "leave out"),

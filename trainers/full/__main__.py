@@ -54,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--from", dest="start", metavar="WEIGHTS", help="of this network, or of its vanilla one, to inherit from"
     )
+    made.add_argument(
+        "--teacher",
+        metavar="WEIGHTS",
+        help="of the vanilla network, which the trained one is to come near, too",
+    )
     made.add_argument("--micro-batches", type=int, help="parts that a batch goes through in, where memory lacks")
     made.add_argument("--loaders", type=int, default=0, help="processes that load images (%(default)s: none)")
     made.add_argument("--workers", type=int, default=1, help="processes that train together, by Ray Train")

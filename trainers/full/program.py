@@ -33,13 +33,17 @@ TRAINED = "trained.yaml"
 
 @dataclass(frozen=True)
 class Question:
-    """What is trained, and how. ``recipe`` as it is followed; ``start`` is the path of the weights, or ``None``."""
+    """What is trained, and how. ``recipe`` as it is followed; ``start`` is the path of the weights, or ``None``.
+
+    ``teacher`` is that of the vanilla network's weights, from which it is distilled, or ``None``.
+    """
 
     recipe: FullRecipe
     resolution: int
     data_root: str | None = None
     all_images: bool = False
     start: str | None = None
+    teacher: str | None = None
     seed: int = 0
     device: str = "cpu"
     micro_batches: int = 1
@@ -71,6 +75,8 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
     detector = document["training"].get("detector")
+    if detector is not None and written.get("teacher") is not None:
+        raise BadInput("--teacher is for classifiers: a detector can't be distilled yet")
     resolution = written.get("resolution") or architecture.backbone.resolution
     if resolution != architecture.backbone.resolution:
         recipe = sized(recipe, resolution)
@@ -237,6 +243,7 @@ class _Folder:
             micro_batches=question.micro_batches,
             loaders=self.how.loaders,
             team=self.how.team,
+            teacher=None if question.teacher is None else weights.teacher(architecture, expanded(question.teacher)),
         )
 
     def _detectors(self, data: DetectionData) -> FullTraining:

@@ -23,6 +23,8 @@ class FullRecipe:
         weight_decay: of all parameters; without ``decay_norms`` not of scales, shifts and biases.
         augmentation: names and numbers in torchvision's terms: ``trainers.full.augmentation``.
         label_smoothing: share of the target that all classes have alike.
+        distillation: the share of the loss that is the distance from a teacher's predictions, where there is one, both
+            softened by ``temperature`` (Hinton et al., *Distilling the Knowledge in a Neural Network*, 2015).
         ema: decay of the average over the steps' weights that is scored; 0 scores the last weights.
         source: where it is from, and what had to be added.
     """
@@ -43,13 +45,17 @@ class FullRecipe:
     decay_norms: bool = True
     label_smoothing: float = 0.0
     ema: float = 0.0
+    distillation: float = 0.5
+    temperature: float = 4.0
 
     def __post_init__(self) -> None:
         require_known("schedule", self.schedule, get_args(Schedule))
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise BadInput(f"training: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "lr_divisor"):
+        if not 0 <= self.distillation <= 1:
+            raise BadInput(f"training: distillation must be between 0 and 1, got {self.distillation}")
+        for name in ("lr", "lr_divisor", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"training: {name} must be above 0, got {getattr(self, name)}")
         for name in ("momentum", "label_smoothing", "ema"):

@@ -63,6 +63,7 @@ class FullTraining:
     Args:
         micro_batches: parts of a batch, whose gradients are summed before a step; BatchNorm sees the parts.
         loaders: processes that load images; whatever their number, the images are the same.
+        teacher: what the network is to come near, too: the recipe's ``distillation``.
         team: processes that train together, each on its part of a batch, of which its BatchNorms see no more; their
             running statistics are averaged after each epoch.
     """
@@ -78,11 +79,13 @@ class FullTraining:
         micro_batches: int = 1,
         loaders: int = 0,
         team: Team = ALONE,
+        teacher: nn.Module | None = None,
     ) -> None:
         torch.set_flush_denormal(True)
         self.data, self.recipe, self.seed, self.loaders, self.team = data, recipe, seed, loaders, team
         self.device, self.micro_batches, self.epoch = device or torch.device("cpu"), micro_batches, 0
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = None if teacher is None else teacher.to(self.device).eval()
         self.averaged = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
             if recipe.ema
@@ -148,11 +151,23 @@ class FullTraining:
         for i, (few, theirs) in enumerate(parts, 1):
             with nullcontext() if i == self.micro_batches else self.team.apart(self.joined):
                 with autocast(self.device):
-                    loss = F.cross_entropy(self.joined(few), theirs, label_smoothing=self.recipe.label_smoothing)
+                    loss = self._loss(few, theirs)
                 loss = loss * (len(theirs) / len(labels))
                 loss.backward()
             total += loss.detach()
         return total
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean over images ``(B, 3, H, W)`` with labels ``(B,)``."""
+        recipe, logits = self.recipe, self.joined(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            aim = F.log_softmax(self.teacher(images).float() / recipe.temperature, dim=1)
+        own = F.log_softmax(logits.float() / recipe.temperature, dim=1)
+        distance = F.kl_div(own, aim, reduction="batchmean", log_target=True) * recipe.temperature**2
+        return torch.lerp(loss.float(), distance, recipe.distillation)
 
     def scores(self, part: Dataset[Item]) -> Scores:
         """Of the network that is kept."""

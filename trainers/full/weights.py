@@ -64,6 +64,24 @@ def start(model: nn.Module, architecture: Architecture, state: dict[str, Tensor]
     )
 
 
+def teacher(architecture: Architecture, path: Path) -> nn.Module:
+    """The vanilla network of an architecture, with these weights.
+
+    Raises:
+        BadInput: they can't be read, or are another network's.
+    """
+    dense, state = replace(architecture, layers=()).build(), read(path, "--teacher")
+    wanted, found = _shapes(dense.state_dict()), _shapes(state)
+    if found != wanted:
+        name = next(n for n in [*wanted, *found] if found.get(n) != wanted.get(n))
+        raise BadInput(
+            f"--teacher {path}: must be the weights of the vanilla network, for as many classes; "
+            f"{name} must be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
+        )
+    dense.load_state_dict(state)
+    return dense
+
+
 def start_body(body: nn.Module, state: dict[str, Tensor]) -> str:
     """Give a detector's backbone the weights of the same network as a classifier, whatever its classes.
 
