@@ -106,9 +106,18 @@ def test_a_proposal_within_the_budget_is_kept_and_one_outside_is_changed_little(
 
 
 def test_the_additive_sampler_finds_what_random_draws_do_not() -> None:
-    """A truth that is not quite additive, noisy scores: what the sampler asks for, against draws within the budget."""
+    """A truth that is not quite additive, noisy scores: what the sampler asks for, against draws within the budget.
+
+    The mean over a few seeds: one alone is a matter of luck.
+    """
+    medians, draws = zip(*(_found_by_the_additive_sampler(seed) for seed in range(2)), strict=True)
+    assert np.mean(medians) > np.mean(draws)
+
+
+def _found_by_the_additive_sampler(seed: int) -> tuple[float, float]:
+    """The median truth of its last proposals, and the best of many more draws."""
     space = load_space("mixed_resnet20")
-    budget, rng = limit(space, 0.3), np.random.default_rng(1)
+    budget, rng = limit(space, 0.3), np.random.default_rng([1, seed])
     effects = [rng.normal(size=len(v.options)) for v in space.variables]
     pairs = rng.normal(0, 0.1, (len(effects), len(effects)))
 
@@ -116,7 +125,7 @@ def test_the_additive_sampler_finds_what_random_draws_do_not() -> None:
         own = np.array([e[i] for e, i in zip(effects, row, strict=True)])
         return float(own.sum() + own @ pairs @ own)
 
-    sampler = WithinBudget(SAMPLERS["additive"], problem(space, [budget], 60), 0)
+    sampler = WithinBudget(SAMPLERS["additive"], problem(space, [budget], 60), seed)
     study = optuna.create_study(directions=directions(), sampler=sampler)
     found = []
     for _ in range(60):
@@ -126,7 +135,7 @@ def test_the_additive_sampler_finds_what_random_draws_do_not() -> None:
         study.tell(trial, [truth(found[-1]) + 0.5 * rng.normal(), total, total])
     feasible = Feasible([len(v.options) for v in space.variables], [budget])
     draws = [truth(feasible.draw(feasible.uniform, rng)) for _ in range(500)]
-    assert np.median([truth(row) for row in found[-20:]]) > max(draws)
+    return float(np.median([truth(row) for row in found[-20:]])), max(draws)
 
 
 def test_what_is_pending_is_less_to_be_learned_about_and_is_expected_as_before() -> None:
