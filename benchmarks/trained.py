@@ -26,6 +26,7 @@ from search_spaces import load_space
 from trainers.report import Status
 
 FIRST_SEED = 100
+SAME = 0.006  # points: a record is rounded
 
 
 def searched(
@@ -71,6 +72,7 @@ def main() -> None:
         "--runs", type=Path, default=Path("results/trained"), help="what is there is not searched again"
     )
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--continue", dest="earlier", type=Path, help="a record whose searches are taken over")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     space = load_space(table.SPACE)
@@ -79,9 +81,12 @@ def main() -> None:
     if not weights.exists():
         weights.write_bytes(judging.parent_weights(space, table.DATASET, None, table.RESOLUTION))
     parent = weights.read_bytes()
-    lines, networks = [], dict[str, Record]()
+    before = json.loads(asked.earlier.read_text()) if asked.earlier else {"searches": [], "judged again": {}}
+    known = {name: found for name, found in before["judged again"].items() if len(found) == asked.again}
+    lines, networks = list(before["searches"]), dict[str, Record]()
+    done = {(line["sampler"], line["seed"]) for line in lines}
     for seed in range(asked.seeds):
-        for sampler in asked.samplers:
+        for sampler in [s for s in asked.samplers if (s, seed) not in done]:
             line, found = searched(sampler, seed, asked, weights)
             lines.append(line)
             networks |= found
@@ -91,11 +96,16 @@ def main() -> None:
         judging.Job(name, r.architecture, "inherited", recipe, FIRST_SEED + i)
         for i in range(asked.again)
         for name, r in networks.items()
+        if i == 0 or name not in known  # those that are known once, to see that the parent is the same
     ]
-    scores: dict[str, list[float]] = defaultdict(list)
+    scores: dict[str, list[float]] = defaultdict(list, {name: list(found) for name, found in known.items()})
     for job, report in judging.run(jobs, asked.processes, table.DATASET, None, parent, table.RESOLUTION):
-        if report.status is Status.FINISHED:
-            scores[job.name].append(100 * (report.accuracy or 0))
+        points = 100 * (report.accuracy or 0)
+        if job.name in known:
+            if all(abs(points - earlier) > SAME for earlier in known[job.name]):
+                raise SystemExit(f"{job.name} has {points:.2f}, {asked.earlier} {known[job.name]}: another parent")
+        elif report.status is Status.FINISHED:
+            scores[job.name].append(points)
     means = {name: statistics.fmean(found) for name, found in scores.items()}
     within = [statistics.variance(found) for found in scores.values() if len(found) > 1]
     noise = statistics.fmean(within) ** 0.5 if within else 0.0
