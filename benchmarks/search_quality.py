@@ -28,6 +28,7 @@ import truths
 from matplotlib.figure import Figure
 
 CHECKPOINTS = (10, 20, 30, 50, 70, 100, 150, 200, 300, 500)
+LABELLED = (10, 20, 50, 100, 200, 500)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         for line in lines:
             if _column(line) != column:
                 continue
-            ours = line["player"] == "additive"
+            ours = line["player"].startswith("additive")
             for i, what in enumerate(("way", "hypervolume")):
                 trials = [int(n) for n in line[what]]
                 mean, error = np.array(list(line[what].values())).T
@@ -184,7 +185,7 @@ def draw(path: Path, lines: Sequence[dict[str, Any]]) -> None:
                 axes[i, j].fill_between(trials, mean - error, mean + error, alpha=0.2, linewidth=0, **style)
         for i in range(2):
             axes[i, j].set_xscale("log")
-            seen = [n for n in CHECKPOINTS if any(str(n) in line["way"] for line in lines)]
+            seen = [n for n in LABELLED if any(str(n) in line["way"] for line in lines)]
             axes[i, j].set_xticks(seen, [str(n) for n in seen])
             axes[i, j].minorticks_off()
             axes[i, j].grid(alpha=0.3)
