@@ -43,6 +43,7 @@ def lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "notes.txt"
 
 
+@pytest.mark.slow
 def test_a_search_with_a_new_metric_judge_and_stopping_rule(lists: Path, tmp_path: Path) -> None:
     space = tmp_path / "small.yaml"
     space.write_text(yaml.safe_dump(SPACE))

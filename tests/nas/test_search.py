@@ -100,6 +100,7 @@ def answer(space: Space, table: CostTable, data: ImageData, tmp_path: Path) -> A
     return Answering(space, table, data, tmp_path)
 
 
+@pytest.mark.slow
 def test_one_seed_one_answer_and_nothing_is_left_of_tune(answer: Answering) -> None:
     outcome, again = answer(), answer("again")
     assert sorted((r.key, r.accuracy, r.test_accuracy) for r in outcome.candidates) == sorted(
