@@ -10,9 +10,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from nas.export.__main__ import main
-from nas.export.deployed import deployed, logits, sample
-from nas.export.onnx import run
-from search_spaces import Architecture, build, load_architecture
+from nas.export.deployed import Deployed, deployed, logits, sample
+from nas.export.onnx import run, write_onnx
+from search_spaces import Architecture, build, fold, load_architecture, load_space
 from search_spaces.architecture import Backbone
 from search_spaces.slots import Choice
 from trainers.full.data import load
@@ -96,6 +96,17 @@ def test_onnx_has_few_nodes(trained: Path, tmp_path: Path, capsys: pytest.Captur
     assert main([str(trained / "trained.yaml"), "--onnx", str(tmp_path / "net.onnx")]) == 0
     said = capsys.readouterr().out
     assert int(re.search(r"(\d+) nodes", said)[1]) < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("choice", "nodes"), [(Choice.of("spconv", alpha=1 / 4, groups=2), 240), (Choice.of("compconv", depth=2), 202)]
+)
+def test_no_operator_has_more_nodes_than_it_needs(choice: Choice, nodes: int, tmp_path: Path) -> None:
+    """ResNet-20 with it in 18 layers; the vanilla network has 56."""
+    architecture = load_space("mixed_resnet20").uniform(choice)
+    made = Deployed(fold(architecture.build().eval()), architecture)
+    assert sum(write_onnx(made, tmp_path / "net.onnx").values()) <= nodes
 
 
 def test_the_network_is_folded(trained: Path) -> None:
