@@ -85,6 +85,7 @@ class Model:
         scores: Array,
         noise: float | None = None,
         like: "Model | None" = None,
+        gram: Array | None = None,
     ) -> "Model":
         """Fit to what was judged; no record, or one, or the same architecture several times, are all right.
 
@@ -92,6 +93,7 @@ class Model:
             rows: option indices ``(N, variables)``; ``scores``: ``(N,)``, in any unit.
             noise: the standard deviation of one score, where it was measured; ``None``: estimate it.
             like: a model of the same prior, whose spread (``noise`` included) is taken over instead of being fitted.
+            gram: how often any two options were chosen together (``gram_of``), where that was counted before.
         """
         rows = np.asarray(rows, dtype=np.int64).reshape(-1, len(prior.sizes))
         scores = np.asarray(scores, dtype=np.float64).reshape(-1)
@@ -101,7 +103,7 @@ class Model:
             spread = fitted_spread(prior, rows, scores, noise) if like is None else like.spread
             total = _total(prior, spread) if like is None else like._posterior.total
             level = float(scores.mean()) if len(scores) else 0.0
-            data = _compressed(prior.sizes, rows, scores - level)
+            data = _compressed(prior.sizes, rows, scores - level, gram)
             posterior = _Posterior.of(prior, data, spread, total)
             mean = posterior.effects(data.scores)
         mean[-1] += level
@@ -267,11 +269,18 @@ def _total(prior: Prior, spread: Spread) -> Array:
     return total
 
 
-def _compressed(sizes: tuple[int, ...], rows: NDArray[np.int64], scores: Array) -> _Data:
+def gram_of(sizes: tuple[int, ...], rows: NDArray[np.int64]) -> Array:
+    """How often any two options were chosen together, the level last: ``(options + 1, options + 1)``, whole numbers."""
+    features = one_hot(sizes, rows)
+    counts: Array = (features.T @ features).toarray()
+    return counts
+
+
+def _compressed(sizes: tuple[int, ...], rows: NDArray[np.int64], scores: Array, gram: Array | None = None) -> _Data:
     features = one_hot(sizes, rows)
     if len(scores) <= features.shape[1]:
         return _Data(features, scores, 0, 0.0)
-    gram = (features.T @ features).toarray()
+    gram = gram_of(sizes, rows) if gram is None else gram
     root = np.linalg.cholesky(gram + JITTER * len(scores) * np.eye(len(gram)))  # so that it exists
     kept = solve_triangular(root, features.T @ scores, lower=True)
     return _Data(root.T, kept, len(scores) - len(kept), max(float(scores @ scores - kept @ kept), 0.0))

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..knapsack import Indices, Limit
 from ..metrics import OBJECTIVES
-from ..model import Model, thinned
+from ..model import Model, gram_of, one_hot, thinned
 from ..prior import Prior
 from . import encoding
 from .problem import Maker, Problem
@@ -99,6 +99,7 @@ class _Learned:
         self._pending: set[int] = set()
         self._finished: dict[int, tuple[Indices, float]] = {}
         self._fitted: tuple[bytes, Model] | None = None
+        self._gram: NDArray[np.float64] | None = None  # of the finished rows: counted on, since counting takes long
 
     def _range(self, metric: str) -> tuple[float, float]:
         costs = self.problem.costs[metric]
@@ -115,12 +116,13 @@ class _Learned:
         finished = sorted(self._finished.values())  # in whatever order they ended
         rows = np.array([row for row, _ in finished], dtype=np.int64).reshape(-1, len(self.prior.sizes))
         scores = np.array([score for _, score in finished])
-        model = Model.fit(self.prior, rows, scores, like=self._like(rows, scores))
+        model = Model.fit(self.prior, rows, scores, like=self._like(rows, scores), gram=self._gram)
         if not self._pending or not finished:
             return model
         pending = np.array(sorted(self._row_of[number] for number in self._pending))
         expected = np.append(scores, model.expected(pending))
-        return Model.fit(self.prior, np.concatenate([rows, pending]), expected, like=model)
+        gram = None if self._gram is None else self._gram + gram_of(self.prior.sizes, pending)
+        return Model.fit(self.prior, np.concatenate([rows, pending]), expected, like=model, gram=gram)
 
     def _like(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Model:
         """A model of the same spread, fitted again where one of the scores that decide it is new."""
@@ -134,6 +136,7 @@ class _Learned:
         if study.study_name != self._study:
             self._study = study.study_name
             self._forget()
+        new: list[Indices] = []
         for trial in study.get_trials(deepcopy=False):
             if trial.number in self._finished or not trial.params:
                 continue
@@ -143,3 +146,10 @@ class _Learned:
             (self._pending.discard if trial.state.is_finished() else self._pending.add)(trial.number)
             if trial.state is TrialState.COMPLETE:
                 self._finished[trial.number] = row, trial.values[0]
+                new.append(row)
+        if new and self._gram is None:
+            self._gram = gram_of(self.prior.sizes, np.array(new))
+        elif self._gram is not None:
+            for row in new:
+                chosen = one_hot(self.prior.sizes, np.array([row])).indices
+                self._gram[np.ix_(chosen, chosen)] += 1

@@ -156,11 +156,23 @@ def test_many_records_are_fitted_as_few_are(monkeypatch: pytest.MonkeyPatch) -> 
     scores = rows.sum(axis=1) + np.random.default_rng(0).normal(0, 1, 100)
     compressed = Model.fit(prior(name), rows, scores)
     assert sum(sizes(name)) < 100
-    monkeypatch.setattr(nas.model, "_compressed", lambda n, r, s: nas.model._Data(one_hot(n, r), s, 0, 0.0))
+    monkeypatch.setattr(nas.model, "_compressed", lambda n, r, s, g=None: nas.model._Data(one_hot(n, r), s, 0, 0.0))
     whole = Model.fit(prior(name), rows, scores)
     assert compressed.noise == pytest.approx(whole.noise, rel=1e-3)
     np.testing.assert_allclose(compressed.predict(rows[:9])[0], whole.predict(rows[:9])[0], rtol=1e-3)
     np.testing.assert_allclose(compressed.predict(rows[:9])[1], whole.predict(rows[:9])[1], rtol=1e-2)
+
+
+def test_what_was_counted_before_gives_the_same_model() -> None:
+    """Row by row, as a sampler counts, and all at once: whole numbers, so to the last digit."""
+    rows, name = drawn(100, 0, "compconv_c0"), "compconv_c0"
+    scores = rows.sum(axis=1) + np.random.default_rng(0).normal(0, 1, 100)
+    gram = nas.model.gram_of(tuple(sizes(name)), rows[:1])
+    for row in rows[1:]:
+        chosen = one_hot(tuple(sizes(name)), row[None]).indices
+        gram[np.ix_(chosen, chosen)] += 1
+    counted, fresh = Model.fit(prior(name), rows, scores, gram=gram), Model.fit(prior(name), rows, scores)
+    assert np.array_equal(counted.predict(rows)[0], fresh.predict(rows)[0])
 
 
 def test_how_much_varies_is_fitted_to_enough_scores_whatever_their_order() -> None:
