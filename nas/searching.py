@@ -81,6 +81,8 @@ def search(
         return go_on(Path(resume), written, Careful(watch or Watch()), data)
     if isinstance(model, nn.Module) and "weights" not in written and written.get("judge", "inherited") == "inherited":
         written["weights"] = PRETRAINED  # its own
+    if data is not None and "dataset" in written:
+        raise BadInput(f"data is given, so dataset must be left out, got {written['dataset']!r}")
     if data is not None:
         written["dataset"] = GIVEN
     return begin(asked(written), Careful(watch or Watch()), data)

@@ -58,7 +58,7 @@ def _plan(ready: Prepared) -> Iterator[str]:
     again = planned_repeats(question)
     again += beside if again and references_again(question) else 0
     final = (question.final + len(rivals)) * FINAL_SEEDS if question.final else 0
-    parent = question.judge in WANT_PARENT and question.weights is None
+    parent = question.judge in WANT_PARENT and "parent" not in ready.weights
     longer, dense = ready.final_recipe, ready.scaled(PARENT)
     each = seconds_per_image(question, ready.space, ready.data)
     trial, last, parents = (trial_s(each, r, ready.data) for r in (recipe, longer, dense))

@@ -188,6 +188,13 @@ def test_another_network_of_the_same_name_has_another_fingerprint() -> None:
     assert fingerprint(backbone) != before
     assert fingerprint(Backbone("resnet20", 10, 32)) is None
 
+    class Acting(Net):
+        def extra_repr(self) -> str:
+            return f"act={object()!r}"  # another place in memory each time
+
+    acting = Backbone(foreign.give(Acting, "nets:acting"), 10, 32)
+    assert fingerprint(acting) == fingerprint(acting)
+
 
 def test_no_yaml_has_code_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil_nets.py").write_text("raise SystemExit('it was imported')")

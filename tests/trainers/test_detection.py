@@ -169,9 +169,16 @@ def test_its_backbone_starts_from_a_classifiers_weights(path: Path, root: Path, 
     assert torch.allclose(found["backbone.body.layer3.0.conv1.weight"], state["layer3.0.conv1.weight"], atol=1e-6)
 
 
+def test_an_unknown_detector_is_one_line(path: Path, capsys: pytest.CaptureFixture) -> None:
+    path.write_text(path.read_text().replace("faster_rcnn", "yolo").replace("retinanet", "yolo"))
+    assert main([str(path)]) == 2
+    assert "unknown detector 'yolo'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--teacher", "w.pt"], "--teacher is for classifiers"),
         (["--dataset", "cifar10"], "a detector trains on coco, got --dataset cifar10"),
         ([], "coco needs --data-root"),
         (["--data-root", "/nowhere"], "can't be read as COCO's annotations"),

@@ -14,8 +14,8 @@ from tensorboardX import SummaryWriter
 
 from search_spaces import Architecture
 from search_spaces.catalogue import read_yaml
-from search_spaces.checks import BadInput, expanded
-from search_spaces.detectors import detector_on
+from search_spaces.checks import BadInput, expanded, require_known
+from search_spaces.detectors import DETECTORS, detector_on
 
 from .. import checkpoint
 from ..whole_file import write_whole
@@ -75,6 +75,8 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
     detector = document["training"].get("detector")
+    if detector is not None:
+        require_known("detector", str(detector), DETECTORS)
     if detector is not None and written.get("teacher") is not None:
         raise BadInput("--teacher is for classifiers: a detector can't be distilled yet")
     resolution = written.get("resolution") or architecture.backbone.resolution
@@ -238,11 +240,7 @@ class _Folder:
             model,
             self.data,
             question.recipe,
-            seed=question.seed,
-            device=torch.device(question.device),
-            micro_batches=question.micro_batches,
-            loaders=self.how.loaders,
-            team=self.how.team,
+            **self._ways(),
             teacher=None if question.teacher is None else weights.teacher(architecture, expanded(question.teacher)),
         )
 
@@ -261,12 +259,15 @@ class _Folder:
             model,
             data,  # type: ignore[arg-type]
             question.recipe,
-            seed=question.seed,
-            device=torch.device(question.device),
-            micro_batches=question.micro_batches,
-            loaders=self.how.loaders,
-            team=self.how.team,
+            **self._ways(),
         )
+
+    def _ways(self) -> dict[str, Any]:
+        """What every training is told of how it is done."""
+        question, how = self.question, self.how
+        device = torch.device(question.device)
+        alike: dict[str, Any] = {"seed": question.seed, "device": device, "micro_batches": question.micro_batches}
+        return {**alike, "loaders": how.loaders, "team": how.team}
 
     def _write(self, training: FullTraining, history: list[dict[str, Any]]) -> None:
         """The best weights first: a crash between the two repeats an epoch, and finds the same."""

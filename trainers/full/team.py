@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -77,7 +76,8 @@ class Team:
 
     def wait(self) -> None:
         """Until all are here."""
-        self.sum(torch.zeros(1))
+        if self.size > 1:
+            dist.barrier()
 
 
 ALONE = Team()
