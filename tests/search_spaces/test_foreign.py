@@ -188,9 +188,12 @@ def test_another_network_of_the_same_name_has_another_fingerprint() -> None:
     assert fingerprint(backbone) != before
     assert fingerprint(Backbone("resnet20", 10, 32)) is None
 
+    kept: list[object] = []
+
     class Acting(Net):
         def extra_repr(self) -> str:
-            return f"act={object()!r}"  # another place in memory each time
+            kept.append(object())  # which stays, so that the next one is at another place in memory
+            return f"act={kept[-1]!r}"
 
     acting = Backbone(foreign.give(Acting, "nets:acting"), 10, 32)
     assert fingerprint(acting) == fingerprint(acting)
