@@ -1,16 +1,20 @@
-"""Searches with real trainings, small ones: what each sampler names, beside the best uniform setting.
+"""Whole searches with real trainings: what each sampler names, beside the best uniform setting.
 
     python benchmarks/trained.py --output benchmarks/results/trained.json
+    python benchmarks/trained.py --space spconv_layerwise --budget 2.5GFLOPs --judge scratch --trials 12 --again 2 \\
+        --runs results/trained-main --output benchmarks/results/trained-main.json
 
-Whole searches by Ray in the space of ``small.yaml`` (the judge ``inherited``, as in ``table.py``), several seeds of
-each sampler with as many trials. What each names by the model, and the uniform settings that stood beside it, are
-judged again under seeds that no search had; the differences are from the uniform setting that is the best of all then.
+Searches by Ray, several seeds of each sampler with as many trials: small ones in the space of ``small.yaml`` (the judge
+``inherited``, as in ``table.py``), or the main job's. What each names by the model, and the uniform settings that stood
+beside it, are judged again under seeds that no search had; the differences are from the uniform setting that is best of
+all then. What was begun is gone on with: the searches that are in ``--runs``, and those of ``--continue``.
 """
 
 import argparse
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +27,26 @@ from nas.record import Record
 from nas.run import Run
 from nas.samplers import SAMPLERS
 from search_spaces import load_space
+from trainers.judges import JUDGES, WANT_PARENT
 from trainers.report import Status
 
 FIRST_SEED = 100
 SAME = 0.006  # points: a record is rounded
+RESOLUTIONS = {table.SPACE: table.RESOLUTION}  # pixels of a proxy, where it is not a run's
+Scores = Mapping[str, Sequence[float]]  # a network's key → its points, one for each seed
 
 
 def searched(
-    sampler: str, seed: int, asked: argparse.Namespace, weights: Path
+    sampler: str, seed: int, asked: argparse.Namespace, weights: Path | None
 ) -> tuple[dict[str, Any], dict[str, Record]]:
     """One search: its line, and name → record of what it names and of the uniform settings beside it."""
-    folder = weights.parent / f"{sampler}-{seed}"
+    folder = asked.runs / f"{sampler}-{seed}"
     if not folder.exists():
         search(
-            table.SPACE,
+            asked.space,
             asked.budget,
-            judge="inherited",
-            weights=str(weights),
-            proxy_resolution=table.RESOLUTION,
+            judge=asked.judge,
+            proxy_resolution=resolution(asked),
             sampler=sampler,
             seed=seed,
             trials=asked.trials,
@@ -48,9 +54,12 @@ def searched(
             repeats=0,
             final=0,
             device="cpu",
-            output=str(weights.parent),
+            output=str(asked.runs),
             name=folder.name,
+            **({} if weights is None else {"weights": str(weights)}),
         )
+    elif len(Run.read(folder).candidates) < asked.trials:
+        search(resume=folder)
     run = Run.read(folder)
     found, uniform = by_model(run)
     (name, named), *_ = found.items()
@@ -60,27 +69,84 @@ def searched(
     return line, {named.key: named, **{f"uniform {r.key}": r for r in uniform.values()}}
 
 
+def resolution(asked: argparse.Namespace) -> int:
+    """The proxies' pixels."""
+    return RESOLUTIONS.get(asked.space, judging.RESOLUTION)
+
+
+def parent_of(asked: argparse.Namespace) -> Path | None:
+    """Where the weights lie that every search starts from, trained once; none where trials start from nothing."""
+    if asked.judge not in WANT_PARENT:
+        return None
+    weights: Path = asked.runs / "parent.pt"
+    if not weights.exists():
+        parent = judging.parent_weights(load_space(asked.space), table.DATASET, None, resolution(asked))
+        weights.write_bytes(parent)
+    return weights
+
+
+def judged_again(
+    networks: Mapping[str, Record], known: Scores, weights: Path | None, asked: argparse.Namespace
+) -> Scores:
+    """Under seeds that no search had; those that are known once, to see that the parent is the same."""
+    recipe = judging.recipe_of(asked.judge)
+    jobs = [
+        judging.Job(name, r.architecture, asked.judge, recipe, FIRST_SEED + i)
+        for i in range(asked.again)
+        for name, r in networks.items()
+        if i == 0 or name not in known
+    ]
+    scores: dict[str, list[float]] = defaultdict(list, {name: list(found) for name, found in known.items()})
+    parent = None if weights is None else weights.read_bytes()
+    for job, report in judging.run(jobs, asked.processes, table.DATASET, None, parent, resolution(asked)):
+        points = 100 * (report.accuracy or 0)
+        print(f"{job.name} seed {job.seed}: {points:.2f} in {report.cpu_s:.0f} s", flush=True)
+        if job.name in known:
+            if all(abs(points - earlier) > SAME for earlier in known[job.name]):
+                raise SystemExit(f"{job.name} has {points:.2f}, {asked.earlier} {known[job.name]}: another parent")
+        elif report.status is Status.FINISHED:
+            scores[job.name].append(points)
+    return scores
+
+
+def summary(
+    lines: Sequence[Mapping[str, Any]], scores: Scores, networks: Mapping[str, Record], asked: argparse.Namespace
+) -> dict[str, Any]:
+    """Each sampler's differences from the best uniform setting, in points, with their error."""
+    means = {name: statistics.fmean(found) for name, found in scores.items()}
+    within = [statistics.variance(found) for found in scores.values() if len(found) > 1]
+    noise = statistics.fmean(within) ** 0.5 if within else 0.0
+    best = max((name for name in means if name.startswith("uniform ")), key=lambda name: means[name])
+    shown = networks[best].name if best in networks else best
+    told: dict[str, Any] = {"best uniform": [shown, round(means[best], 2)], "noise": round(noise, 2)}
+    for sampler in asked.samplers:
+        over = [means[line["named"]] - means[best] for line in lines if line["sampler"] == sampler]
+        if not over:
+            continue
+        between = statistics.stdev(over) / len(over) ** 0.5 if len(over) > 1 else 0.0
+        error = (between**2 + noise**2 / asked.again) ** 0.5  # searches differ; so do the best uniform one's scores
+        told[sampler] = {"over the best uniform": round(statistics.fmean(over), 2), "error": round(error, 2)}
+        told[sampler]["each"] = [round(o, 2) for o in over]
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default=table.SPACE)
     parser.add_argument("--budget", default="340MFLOPs")
+    parser.add_argument("--judge", choices=JUDGES, default="inherited")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=["additive", "random"])
     parser.add_argument("--stop", default="none")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--again", type=int, default=4, help="seeds under which what was named is judged again")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("results/trained"), help="what is there is not searched again"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("results/trained"), help="what is there is not done again")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--continue", dest="earlier", type=Path, help="a record whose searches are taken over")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    space = load_space(table.SPACE)
     asked.runs.mkdir(parents=True, exist_ok=True)
-    weights = asked.runs / "parent.pt"
-    if not weights.exists():
-        weights.write_bytes(judging.parent_weights(space, table.DATASET, None, table.RESOLUTION))
-    parent = weights.read_bytes()
+    weights = parent_of(asked)
     before = json.loads(asked.earlier.read_text()) if asked.earlier else {"searches": [], "judged again": {}}
     known = {name: found for name, found in before["judged again"].items() if len(found) == asked.again}
     lines, networks = list(before["searches"]), dict[str, Record]()
@@ -91,36 +157,12 @@ def main() -> None:
             lines.append(line)
             networks |= found
             print(json.dumps(line), flush=True)
-    recipe = judging.recipe_of("inherited")
-    jobs = [
-        judging.Job(name, r.architecture, "inherited", recipe, FIRST_SEED + i)
-        for i in range(asked.again)
-        for name, r in networks.items()
-        if i == 0 or name not in known  # those that are known once, to see that the parent is the same
-    ]
-    scores: dict[str, list[float]] = defaultdict(list, {name: list(found) for name, found in known.items()})
-    for job, report in judging.run(jobs, asked.processes, table.DATASET, None, parent, table.RESOLUTION):
-        points = 100 * (report.accuracy or 0)
-        if job.name in known:
-            if all(abs(points - earlier) > SAME for earlier in known[job.name]):
-                raise SystemExit(f"{job.name} has {points:.2f}, {asked.earlier} {known[job.name]}: another parent")
-        elif report.status is Status.FINISHED:
-            scores[job.name].append(points)
-    means = {name: statistics.fmean(found) for name, found in scores.items()}
-    within = [statistics.variance(found) for found in scores.values() if len(found) > 1]
-    noise = statistics.fmean(within) ** 0.5 if within else 0.0
-    best = max((name for name in means if name.startswith("uniform ")), key=lambda name: means[name])
-    summary: dict[str, Any] = {"best uniform": [networks[best].name, round(means[best], 2)], "noise": round(noise, 2)}
-    for sampler in asked.samplers:
-        over = [means[line["named"]] - means[best] for line in lines if line["sampler"] == sampler]
-        between = statistics.stdev(over) / len(over) ** 0.5 if len(over) > 1 else 0.0
-        error = (between**2 + noise**2 / asked.again) ** 0.5  # searches differ; so do the best uniform one's scores
-        summary[sampler] = {"over the best uniform": round(statistics.fmean(over), 2), "error": round(error, 2)}
-        summary[sampler]["each"] = [round(o, 2) for o in over]
-    document = {"summary": summary, "budget": asked.budget, "trials": asked.trials, "stop": asked.stop}
-    document |= {"device": judging.device(), "searches": lines}
+    scores = judged_again(networks, known, weights, asked)
+    told = summary(lines, scores, networks, asked)
+    print(json.dumps(told, indent=1))
+    document = {"summary": told, "space": Path(asked.space).name, "budget": asked.budget, "judge": asked.judge}
+    document |= {"trials": asked.trials, "stop": asked.stop, "device": judging.device(), "searches": lines}
     document |= {"judged again": {name: [round(s, 2) for s in found] for name, found in sorted(scores.items())}}
-    print(json.dumps(summary, indent=1))
     if asked.output:
         asked.output.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -112,9 +112,9 @@ def test_its_space_and_its_architectures_are_yamls(space: Space) -> None:
     architecture = drawn(space, 1)
     written = yaml.safe_dump(architecture.to_dict(), sort_keys=False)
     assert Architecture.from_dict(yaml.safe_load(written)) == architecture
-    proxy, substituted = proxy_of(architecture, width=1.0, resolution=48, classes=6)
+    proxy, substituted = proxy_of(architecture, width=1.0, resolution=32, classes=6)
     assert not substituted
-    assert proxy.build().eval()(torch.zeros(1, 3, 48, 48)).shape == (1, 6)
+    assert proxy.build().eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 6)
 
 
 def test_what_fits_none_of_its_slots_is_left_out(space: Space) -> None:
