@@ -16,12 +16,12 @@ from nas.run import Run
 def main(run: Path) -> int:
     read = Run.read(run)
     budgets = [b for b in read.question.budget if b.metric in ("flops", "params")]
-    size = read.document["backbone"]["resolution"]
     records = read.candidates
     wrong = 0
     for record in records:
-        network = record.built_architecture().build()
-        costs = {"flops": count_flops(network, (1, 3, size, size)), "params": count_params(network)}
+        architecture = record.built_architecture()
+        network, shape = architecture.inference(), architecture.backbone.shape
+        costs = {"flops": count_flops(network, (1, *shape)), "params": count_params(network)}
         ok = all(record.costs[name] == cost for name, cost in costs.items()) and not broken(budgets, costs)
         wrong += not ok
         print(f"{record.name} {record.key}: {costs['flops']} FLOPs, {costs['params']} params: {'ok' if ok else record}")

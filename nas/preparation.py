@@ -92,16 +92,28 @@ def space_of(question: Question) -> Space:
     Raises:
         BadInput: no such space or network, or one that nothing can be chosen for.
     """
-    if question.model is None:
+    asked_for = " ".join(f"--{n} {v}" for n in ("model", "detector") if (v := getattr(question, n)) is not None)
+    if not asked_for:
         return load_space(question.space)
-    if is_own(question.model) and question.model not in OWN:
-        imported(question.model)
-    own = size_of(question.model)
-    backbone = Backbone(question.model, question.classes or own.classes, question.resolution or own.resolution)
     try:
-        return load_space(question.space, backbone)
+        return load_space(question.space, _backbone_of(question))
     except BadInput as error:
-        raise BadInput(f"--model {question.model}: {error}") from None
+        raise BadInput(f"{asked_for}: {error}") from None
+
+
+def _backbone_of(question: Question) -> Backbone:
+    """Of ``--model`` and ``--detector``: what is not said is the network's own, or as both papers detect."""
+    if question.model is None:
+        backbone = load_space(question.space).backbone
+    else:
+        if is_own(question.model) and question.model not in OWN:
+            imported(question.model)
+        own = size_of(question.model)
+        backbone = Backbone(question.model, own.classes, own.resolution)
+    if question.detector is not None:
+        backbone = backbone.in_detector(question.detector)
+    classes, resolution = question.classes or backbone.classes, question.resolution or backbone.resolution
+    return replace(backbone, classes=classes, resolution=resolution)
 
 
 def require_proxy(question: Question, space: Space, classes: int) -> None:

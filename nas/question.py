@@ -81,13 +81,24 @@ class Question:
         f"--model decides what was proposed; {COMPARE}",
         same=True,
     )
+    detector: str | None = option(
+        None,
+        SEARCHED,
+        "faster_rcnn or retinanet, on the network that is searched: costs are those in the detector, accuracies the "
+        "network's as a classifier",
+        f"--detector decides the costs; {COMPARE}",
+    )
     classes: int | None = option(
-        None, SEARCHED, "the classes of --model (default: its own)", f"--classes decides the costs; {COMPARE}", type=int
+        None,
+        SEARCHED,
+        "the classes of --model (default: its own), or the objects' of --detector (default: COCO's 80)",
+        f"--classes decides the costs; {COMPARE}",
+        type=int,
     )
     resolution: int | None = option(
         None,
         SEARCHED,
-        "the input of --model, in pixels (default: its own)",
+        "the input of --model, in pixels (default: its own), or the shorter side of --detector's (default: 800)",
         f"--resolution decides the costs; {COMPARE}",
         type=int,
     )
@@ -235,10 +246,7 @@ class Question:
             raise BadInput(f"--proxy-width must be in (0, 1], got {self.proxy_width}")
         if self.proxy_resolution < 16:
             raise BadInput(f"--proxy-resolution must be at least 16 pixels, got {self.proxy_resolution}")
-        if self.model is None and (self.classes or self.resolution):
-            raise BadInput("--classes and --resolution are those of --model, and there is none")
-        if self.model is not None:
-            _check_model(self.model, self.classes, self.resolution, self.proxy_width)
+        self._check_network()
         if self.weights == PRETRAINED and self.model is None:
             raise BadInput("--weights pretrained goes with --model: of our own networks none are known")
         if not self.cpus_per_trial > 0:
@@ -251,6 +259,23 @@ class Question:
         _check_gpus(self.device, self.gpus_per_trial)
         _check_name(self.name)
 
+    def _check_network(self) -> None:
+        """Of the options that make another network than the space's, as far as it can be known without torch."""
+        if self.model is None and self.detector is None and (self.classes or self.resolution):
+            raise BadInput("--classes and --resolution are those of --model or --detector, and there is none")
+        for name, value in (("classes", self.classes), ("resolution", self.resolution)):
+            if value is not None and value < 1:
+                raise BadInput(f"--{name} must be at least 1, got {value}")
+        if self.model is None:
+            return
+        place, _, rest = self.model.partition(":")
+        if not (place and rest):
+            raise BadInput(
+                f"--model must be torchvision:NAME, timm:NAME or PACKAGE.MODULE:FUNCTION, got {self.model!r}"
+            )
+        if self.proxy_width != 1:
+            raise BadInput(f"--proxy-width must be 1 for --model: its channels can't be scaled; got {self.proxy_width}")
+
     @property
     def finals_are_alike(self) -> bool:
         """Whether the final stage judges as trials are judged: by the same judge and recipe."""
@@ -258,8 +283,9 @@ class Question:
 
     @property
     def title(self) -> str:
-        """Of a run that has no name: the space, and the network, where it is none of the space's."""
-        return self.space_name if self.model is None else f"{self.space_name}-{_plain(self.model)}"
+        """Of a run that has no name: the space, and the network, where it is none of the space's, and its detector."""
+        parts = (self.space_name, None if self.model is None else _plain(self.model), self.detector)
+        return "-".join(part for part in parts if part is not None)
 
     @property
     def space_name(self) -> str:
@@ -270,18 +296,6 @@ class Question:
     def folder(self) -> Path:
         """The run's."""
         return self.output / self.name
-
-
-def _check_model(name: str, classes: int | None, resolution: int | None, proxy_width: float) -> None:
-    """As far as it can be known without torch."""
-    place, _, rest = name.partition(":")
-    if not (place and rest):
-        raise BadInput(f"--model must be torchvision:NAME, timm:NAME or PACKAGE.MODULE:FUNCTION, got {name!r}")
-    for option_name, value in (("classes", classes), ("resolution", resolution)):
-        if value is not None and value < 1:
-            raise BadInput(f"--{option_name} must be at least 1, got {value}")
-    if proxy_width != 1:
-        raise BadInput(f"--proxy-width must be 1 for --model: its channels can't be scaled; got {proxy_width}")
 
 
 def _check_gpus(device: str, gpus: float | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
+from typing import Any
 
 import torch
 
@@ -96,11 +97,23 @@ class Space:
 def backbone_slots(backbone: Backbone) -> dict[str, Slot]:
     """All slots of a backbone, by name, in the network's order.
 
-    Of a foreign one those that it calls exactly once for an image: of others no cost table could be right.
+    Of a foreign one those that it calls exactly once for an image: of others no cost table could be right. Of a
+    detector's those that are in the detector.
 
     Raises:
-        BadInput: a foreign network that can't take images of its resolution, or gives no logits.
+        BadInput: a foreign network that can't take images of its resolution, or gives no logits; or no detector can be
+            built on it.
     """
+    found = _slots_of(backbone)
+    if backbone.detector is None:
+        return found
+    with torch.device("meta"):
+        detector: Any = Architecture(backbone).build()
+    inside = {name for name, _ in detector.backbone.body.named_modules()}
+    return {name: slot for name, slot in found.items() if name in inside}
+
+
+def _slots_of(backbone: Backbone) -> dict[str, Slot]:
     if not backbone.is_foreign:
         with torch.device("meta"):
             return find_slots(backbone.build())
@@ -113,7 +126,7 @@ def backbone_slots(backbone: Backbone) -> dict[str, Slot]:
         found = find_slots(network)
     if not found:
         raise BadInput(why_no_slots(network))
-    once = called_once(network, found, torch.zeros(1, 3, backbone.resolution, backbone.resolution))
+    once = called_once(network, found, torch.zeros(1, *backbone.shape))
     return {name: slot for name, slot in found.items() if name in once}
 
 

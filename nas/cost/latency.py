@@ -52,8 +52,8 @@ def whole_latencies(architectures: Sequence[Architecture], device: torch.device)
     """Whole networks of one backbone, timed in turn: key → milliseconds an image, and the quartiles' distance."""
     if not architectures:
         return {}
-    size = architectures[0].backbone.resolution
-    timings = time_models([a.build() for a in architectures], (3, size, size), device, WHOLE_ROUNDS)
+    shape = architectures[0].backbone.shape
+    timings = time_models([a.inference() for a in architectures], shape, device, WHOLE_ROUNDS)
     return {a.key: (t.median_ms, t.spread_ms) for a, t in zip(architectures, timings, strict=True)}
 
 

@@ -80,8 +80,8 @@ def measure(
                 layer = _layer(space.slots[name], choice, has_bn[name])
                 alike[signature] = {m: kind.cost(layer, shapes[name], device) for m, kind in metrics.items()}
             slots[name][choice] = alike[signature]
-    network = Architecture(space.backbone).build()
-    vanilla = {m: kind.cost(network, _image(space.backbone), device) for m, kind in metrics.items()}
+    network = Architecture(space.backbone).inference()
+    vanilla = {m: kind.cost(network, space.backbone.shape, device) for m, kind in metrics.items()}
     rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in metrics}
     return CostTable(rest, slots, str(describe(device)["device"]))
 
@@ -115,10 +115,6 @@ def _layer(slot: Slot, choice: Choice, has_bn: bool) -> nn.Module:
     return nn.Sequential(operator, nn.BatchNorm2d(slot.out_channels)) if has_bn else nn.Sequential(operator)
 
 
-def _image(backbone: Backbone) -> Shape:
-    return (3, backbone.resolution, backbone.resolution)
-
-
 def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]]:
     """Each slot's input shape (C, H, W), and whether a BatchNorm reads its output alone."""
     with torch.device("cpu" if backbone.is_foreign else "meta"), torch.no_grad():
@@ -136,7 +132,7 @@ def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]
         slots = search_spaces.find_slots(model)
         for name in slots:
             model.get_submodule(name).register_forward_pre_hook(note(name))
-        model(torch.zeros(1, *_image(backbone)))
+        model(torch.zeros(1, *backbone.shape))
     return shapes, {name: name in behind for name in slots}
 
 

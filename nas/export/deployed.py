@@ -25,16 +25,20 @@ class Deployed:
     @property
     def size(self) -> tuple[int, int, int]:
         """Of one image: channels, height, width."""
-        resolution = self.architecture.backbone.resolution
-        return 3, resolution, resolution
+        return self.architecture.backbone.shape
 
 
 def deployed(architecture: Architecture, path: Path) -> Deployed:
     """The network with the weights in a file, folded.
 
     Raises:
-        BadInput: the file can't be read, or holds another network's weights.
+        BadInput: the file can't be read, or holds another network's weights; or it is a detector.
     """
+    if architecture.backbone.detector is not None:
+        raise BadInput(
+            f"a {architecture.backbone.detector} can't be exported yet, only classifiers can: "
+            "build it in Python by search_spaces.build, and load the weights"
+        )
     network = architecture.build()
     state = weights.read(expanded(path), "--weights")
     try:

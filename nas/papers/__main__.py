@@ -140,7 +140,7 @@ def document_of(row: Row) -> dict[str, Any]:
     params, flops, *_ = measured(row)
     return {
         "space": None,
-        **row.network.architecture.to_dict(),
+        **row.network.deployed.to_dict(),
         "metrics": {
             "flops": flops,
             "params": params,
@@ -152,7 +152,7 @@ def document_of(row: Row) -> dict[str, Any]:
             },
         },
         "budget": [],
-        "training": {**asdict(FULL_RECIPES[row.recipe]), "detector": row.network.detector},
+        "training": asdict(FULL_RECIPES[row.recipe]),
         "provenance": {
             "row": row.id,
             "source": row.source,

@@ -1,23 +1,18 @@
 """One published row, the network that it names, and how both are measured and compared."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Literal
 
-import torch
 from torch import nn
-from torchvision.models.detection import FasterRCNN
 
 from search_spaces import Architecture, Backbone, Choice, Slot
-from search_spaces.detectors import faster_rcnn
 from search_spaces.space import backbone_slots
 
 from ..cost.flops import count_params, trace_flops
 
 UNITS = {"M": 1e6, "G": 1e9}
-DETECTOR_INPUT = (800, 1333)  # CompConv, Section 4.4
-PROPOSALS = 1000  # that an image's second stage sees, in MMDetection
 Detector = Literal["faster_rcnn", "retinanet"]
 Part = Literal["whole", "body", "detector"]
 Printed = tuple[str | None, str | None, str | None]  # params, FLOPs and accuracy, as a table has them
@@ -67,8 +62,18 @@ class Network:
         layers = ((name, choice.resolved(slots[name])) for name, choice in chosen.items() if choice is not None)
         return Architecture(self.backbone, tuple(layers))
 
+    @property
+    def deployed(self) -> Architecture:
+        """What is trained and used: the detector, where one is built on the network."""
+        if self.detector is None:
+            return self.architecture
+        return replace(self.architecture, backbone=self.backbone.in_detector(self.detector))
+
     def measure(self) -> tuple[int, int]:
         """``(params, flops)`` of the network as it is built, by fvcore."""
+        if self.part == "detector":
+            network, shape = self.deployed.inference().eval(), self.deployed.backbone.shape
+            return count_params(network), trace_flops(network, (1, *shape))
         return _measure(self.architecture, self.train_mode, self.part)
 
 
@@ -79,27 +84,7 @@ def _measure(architecture: Architecture, train_mode: bool, part: Part) -> tuple[
         model.fc = nn.Identity()
     for module in model.modules():
         module.train(train_mode and not isinstance(module, nn.BatchNorm1d))  # one image has no variance there
-    if part == "detector":
-        detector = faster_rcnn(model).eval()
-        return count_params(detector), trace_flops(_Inference(detector), (1, 3, *DETECTOR_INPUT))
-    size = architecture.backbone.resolution
-    return count_params(model), trace_flops(model, (1, 3, size, size))
-
-
-class _Inference(nn.Module):
-    """What a detector computes for one image, with a fixed number of proposals."""
-
-    def __init__(self, detector: FasterRCNN) -> None:
-        super().__init__()
-        self.backbone, self.rpn_head = detector.backbone, detector.rpn.head
-        self.box_head, self.box_predictor = detector.roi_heads.box_head, detector.roi_heads.box_predictor
-        self.pooled = detector.roi_heads.box_roi_pool.output_size
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features = list(self.backbone(images).values())
-        logits, deltas = self.rpn_head(features)
-        pooled = features[0].new_zeros(PROPOSALS, features[0].shape[1], *self.pooled)
-        return (*logits, *deltas, *self.box_predictor(self.box_head(pooled)))
+    return count_params(model), trace_flops(model, (1, *architecture.backbone.shape))
 
 
 @dataclass(frozen=True)

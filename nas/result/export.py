@@ -113,8 +113,9 @@ class Exporter:
         """The backbone's recipe, for the data that was searched on; where that was a stand-in, for the paper's."""
         backbone, dataset = self.space.backbone, self.run.question.dataset
         operators = {o.asked.operator for v in self.space.variables for o in v.options}
-        real = None if dataset in STAND_INS else dataset
-        recipe = full_recipe(backbone.name, backbone.resolution, operators, real)
+        is_detector = backbone.detector is not None
+        real = None if dataset in STAND_INS or is_detector else dataset
+        recipe = full_recipe(backbone.name, backbone.resolution, operators, real, is_detector)
         classes = self.run.document["data"]["classes"] if real else backbone.classes
         return {**asdict(recipe), "classes": classes}
 

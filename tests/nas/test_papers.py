@@ -113,7 +113,11 @@ def test_an_exported_row_is_an_architecture(row_id: str, tmp_path: Path, capsys:
 def test_a_detector_row_says_which_detector(tmp_path: Path) -> None:
     assert main(["--export", "spconv-t3-retina-a2", "--output", str(tmp_path)]) == 0
     document = yaml.safe_load((tmp_path / "spconv-t3-retina-a2.yaml").read_text())
-    assert document["training"]["detector"] == "retinanet"
+    assert document["backbone"] == {
+        **{"name": "resnet50", "classes": 80, "resolution": 800, "width": 1.0},
+        "detector": "retinanet",
+    }
+    assert type(build(tmp_path / "spconv-t3-retina-a2.yaml")).__name__ == "RetinaNet"
     assert document["training"]["dataset"] == "coco"
 
 

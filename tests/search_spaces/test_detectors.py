@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces import Backbone, Choice, convert, find_slots
-from search_spaces.detectors import DETECTORS
+from nas.cost.flops import count_flops, count_params
+from nas.cost.table import measure
+from nas.metrics import METRICS
+from search_spaces import Architecture, Backbone, Choice, convert, find_slots, fold, proxy_of
+from search_spaces.checks import BadInput
+from search_spaces.detectors import DETECTORS, Inference
 from search_spaces.operators import OPERATORS, Operator
+from search_spaces.space import parse_space
 
 CHOICES = [Choice.of(name) for name in OPERATORS]
 TARGETS = [
@@ -71,3 +76,60 @@ def test_the_pyramid_has_256_channels_at_every_level(name: str, body: str) -> No
     first = {"faster_rcnn": 4, "retinanet": 8}[name]
     sizes = [(-(-128 // (first << i)), -(-96 // (first << i))) for i in range(5)]
     assert [tuple(level.shape) for level in levels.values()] == [(1, 256, *size) for size in sizes]
+
+
+SPACE = {
+    "backbone": {"name": "resnet18", "classes": 3, "resolution": 64, "width": 0.25},
+    "exclude": ["conv1"],
+    "choices": [
+        {"operator": "vanilla"},
+        {"operator": "spconv", "alpha": ["1/2"], "groups": [1, 2], "kernel_size": 3},
+        {"operator": "compconv", "depth": [1]},
+    ],
+}
+
+
+def flat(found: object) -> list[torch.Tensor]:
+    if isinstance(found, torch.Tensor):
+        return [found]
+    return [t for inner in (found.values() if isinstance(found, dict) else found) for t in flat(inner)]
+
+
+@pytest.mark.parametrize("body", ["resnet18", pytest.param("torchvision:resnet18", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_sums_of_the_table_are_the_count_of_the_whole_detector(name: str, body: str) -> None:
+    width = 0.25 if body == "resnet18" else 1.0
+    space = parse_space("small", SPACE, "a test", Backbone(body, 3, 64, width, name))
+    table = measure(space, torch.device("cpu"), lambda text: None, {n: METRICS[n] for n in ("flops", "params")})
+    for choice in (Choice.of("vanilla"), Choice.of("spconv", alpha="1/2", groups=2), Choice.of("compconv", depth=1)):
+        architecture = space.uniform(choice)
+        network = architecture.inference()
+        assert count_params(network) == sum(p.numel() for p in architecture.build().parameters())
+        assert table.total(architecture) == {
+            "flops": count_flops(network, (1, 3, 64, 107)),
+            "params": count_params(network),
+        }
+    assert Architecture.from_dict(architecture.to_dict()) == architecture
+    proxy, _ = proxy_of(architecture, width=1.0, resolution=32, classes=5)
+    assert proxy.build().eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_is_counted_is_folded_to_the_same(name: str) -> None:
+    network = Inference(detector(name)).eval()
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        wanted, found = flat(network(images)), flat(fold(network)(images))
+    assert len(wanted) == len(found) > 1
+    for a, b in zip(wanted, found, strict=True):
+        assert torch.allclose(a, b, atol=1e-5 * max(1.0, float(a.abs().max())))
+
+
+def test_what_no_detector_can_be_built_on_is_one_line() -> None:
+    space = {**SPACE, "backbone": {"name": "resnet20", "classes": 3, "resolution": 64, "detector": "retinanet"}}
+    with pytest.raises(BadInput, match="needs a ResNet with the stages layer1 to layer4"):
+        parse_space("small", space, "a test")
+    with pytest.raises(BadInput, match="unknown detector 'yolo'"):
+        parse_space("small", {**SPACE, "backbone": {**SPACE["backbone"], "detector": "yolo"}}, "a test")
+    with pytest.raises(BadInput, match="detector must be a detector's name, got 3"):
+        parse_space("small", {**SPACE, "backbone": {**SPACE["backbone"], "detector": 3}}, "a test")

@@ -25,7 +25,7 @@ RECIPE = {
     **{"dataset": "coco", "epochs": 2, "batch": 4, "lr": 0.005, "lr_steps": [], "lr_divisor": 10, "momentum": 0.9},
     **{"weight_decay": 1e-4, "augmentation": ["resize 64 107", "horizontal_flip"], "source": "a test"},
 }
-BACKBONE = {"name": "resnet18", "classes": 10, "resolution": 32, "width": 0.25}
+BACKBONE = {"name": "resnet18", "classes": 2, "resolution": SIDE, "width": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["faster_rcnn", "retinanet"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     layers = {"layer2.0.conv2": {"operator": "spconv", "alpha": "1/4", "groups": 2}}
-    document = {"backbone": BACKBONE, "layers": layers, "training": {**RECIPE, "detector": request.param}}
+    document = {"backbone": {**BACKBONE, "detector": request.param}, "layers": layers, "training": RECIPE}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(document))
     return tmp_path / "a.yaml"
 
@@ -160,7 +160,7 @@ def test_it_is_trained_and_gone_on_with(
 def test_its_backbone_starts_from_a_classifiers_weights(path: Path, root: Path, tmp_path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     classifier = tmp_path / "classifier.yaml"
-    classifier.write_text(yaml.safe_dump({n: document[n] for n in ("backbone", "layers")}))
+    classifier.write_text(yaml.safe_dump({"backbone": BACKBONE, "layers": document["layers"]}))
     state = build(classifier).state_dict()
     save_file({n: t.contiguous() for n, t in state.items()}, tmp_path / "w.safetensors")
     words = [str(path), "--data-root", str(root), "--epochs", "1", "--lr", "1e-12", "--output", str(tmp_path / "out")]

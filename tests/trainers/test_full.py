@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -293,9 +294,13 @@ def written(path: Path, **recipe: object) -> Path:
     return path
 
 
-def test_from_a_yaml_to_trained_weights(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_a_yaml_to_trained_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     best = written(tmp_path / "best.yaml")
-    assert main([str(best), "--data-root", str(folder), "--device", "cpu"]) == 0
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(f"file://{tmp_path}/mlruns")
+    assert main([str(best), "--data-root", str(folder), "--device", "cpu", "--log", "mlflow"]) == 0
     said = capsys.readouterr().out
     assert "3 classes in place of 10" in said
     assert "epoch 3 of 3: loss" in said
@@ -306,6 +311,9 @@ def test_from_a_yaml_to_trained_weights(folder: Path, tmp_path: Path, capsys: py
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert trained["validation"]["top1"] == max(line["top1"] for line in lines)
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.data.metrics["test_top1"] == trained["test"]["top1"]
+    assert (run.data.params["dataset"], run.data.params["backbone"]) == ("imagefolder", "resnet20")
     metrics = yaml.safe_load((made / "trained.yaml").read_text())["metrics"]
     assert "flops" not in metrics  # those were of ten classes
     assert metrics["as_searched"]["flops"] == 1234.0
@@ -442,7 +450,7 @@ def test_a_wrong_yaml_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     for path, said in {
         plain: "'training' must be a mapping",
         written(tmp_path / "a.yaml", lr="fast"): "lr must be a number",
-        written(tmp_path / "b.yaml", detector="faster_rcnn"): "detector",
+        written(tmp_path / "b.yaml", detector="faster_rcnn"): "the detector belongs to the backbone",
         tmp_path / "none.yaml": "none.yaml",
     }.items():
         assert main([str(path)]) == 2

@@ -47,7 +47,8 @@ def train_together(
             raise BadInput(f"--workers {workers} need as many {kind}s, Ray has {has:g}")
         how.say(cluster.login)
         queue = Queue(actor_options={"num_cpus": 0})
-        config = {"folder": str(folder.resolve()), "models": dict(models), "loaders": how.loaders, "queue": queue}
+        config = {"folder": str(folder.resolve()), "models": dict(models), "queue": queue}
+        config |= {"loaders": how.loaders, "log": how.log}
         trainer = TorchTrainer(
             _train,
             train_loop_config=config,
@@ -75,7 +76,7 @@ def _train(config: dict[str, Any]) -> None:
         if team.leads:
             queue.put(("stepped", epoch, step, steps))
 
-    program.go_on(Path(config["folder"]), program.How(config["loaders"], say, stepped, team))
+    program.go_on(Path(config["folder"]), program.How(config["loaders"], config["log"], say, stepped, team))
 
 
 def _listen(trainer: TorchTrainer, queue: Queue, how: program.How) -> None:

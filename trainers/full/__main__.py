@@ -16,6 +16,7 @@ from search_spaces.late import Late
 
 from ..data import DATASETS
 from . import program
+from .boards import BOARDS, require_boards
 from .team import Team
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -61,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--micro-batches", type=int, help="parts that a batch goes through in, where memory lacks")
     made.add_argument("--loaders", type=int, default=0, help="processes that load images (%(default)s: none)")
+    made.add_argument(
+        "--log", action="append", default=[], metavar="BOARD", help=f"beside TensorBoard: {', '.join(BOARDS)}"
+    )
     made.add_argument("--workers", type=int, default=1, help="processes that train together, by Ray Train")
     made.add_argument("--address", help="of --workers: join a running Ray cluster: auto or HOST:PORT")
     made.add_argument("--allow-unauthenticated", action="store_true", help="join a cluster that asks for no token")
@@ -89,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(written: dict[str, Any], console: Console) -> Path:
     if (model := written.pop("model")) is not None:
         imported(model)
-    folder, loaders = written.pop("resume"), written.pop("loaders")
+    folder, loaders, log = written.pop("resume"), written.pop("loaders"), tuple(written.pop("log"))
+    require_boards(log)
     workers, address, unlocked = (written.pop(n) for n in ("workers", "address", "allow_unauthenticated"))
     if workers < 1:
         raise BadInput(f"--workers must be at least 1, got {workers}")
@@ -103,7 +108,7 @@ def _train(written: dict[str, Any], console: Console) -> Path:
         def stepped(epoch: int, step: int, steps: int) -> None:
             bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
 
-        how = program.How(loaders, lambda line: console.print(line, markup=False), stepped)
+        how = program.How(loaders, log, lambda line: console.print(line, markup=False), stepped)
         if folder is not None:
             others = [n for n, v in written.items() if v not in (None, False, "auto")]
             if others:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,16 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save
-from tensorboardX import SummaryWriter
 
 from search_spaces import Architecture
 from search_spaces.catalogue import read_yaml
-from search_spaces.checks import BadInput, expanded, require_known
-from search_spaces.detectors import DETECTORS, detector_on
+from search_spaces.checks import BadInput, expanded
 
 from .. import checkpoint
 from ..whole_file import write_whole
 from . import weights
 from .augmentation import resizing
+from .boards import Boards
 from .data import FullData, load
 from .detection import DetectionData, DetectionScores, DetectorTraining, load_coco
 from .recipe import FullRecipe, on_data, recipe_from, sized
@@ -74,9 +73,7 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
         recipe = recipe_from(document.get("training"))
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
-    detector = document["training"].get("detector")
-    if detector is not None:
-        require_known("detector", str(detector), DETECTORS)
+    detector = architecture.backbone.detector
     if detector is not None and written.get("teacher") is not None:
         raise BadInput("--teacher is for classifiers: a detector can't be distilled yet")
     resolution = written.get("resolution") or architecture.backbone.resolution
@@ -97,11 +94,13 @@ class How:
 
     Args:
         loaders: processes that load images.
+        log: names of ``BOARDS`` that show the figures, beside TensorBoard.
         team: processes that train together; the leader writes and speaks.
         say: told a line now and then; ``stepped`` the epoch, the step and the steps of an epoch.
     """
 
     loaders: int = 0
+    log: tuple[str, ...] = ()
     say: Callable[[str], None] = lambda line: None
     stepped: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     team: Team = ALONE
@@ -194,35 +193,37 @@ class _Folder:
             history = saved["history"]
             self.how.say(f"going on after epoch {training.epoch}")
         with ExitStack() as stack:
-            board = stack.enter_context(self._board(training.epoch + 1)) if team.leads else None
+            boards = stack.enter_context(closing(self._boards(training.epoch + 1))) if team.leads else None
             while not training.done:
                 epoch = training.run_epoch(lambda step, steps: self.how.stepped(training.epoch, step, steps))
                 history.append(epoch.entry())
-                if board is not None:
-                    self._note(training, history, epoch, board)
+                if boards is not None:
+                    self._note(training, history, epoch, boards)
                 team.wait()  # what the leader has written is there
-        return self._end(training, history)
+            path, test = self._end(training, history)
+            if boards is not None:
+                boards.note(training.epoch, {f"test_{name}": value for name, value in test.items()})
+        return path
 
-    def _board(self, purge_step: int) -> AbstractContextManager[SummaryWriter]:
-        return closing(SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge_step))
+    def _boards(self, epoch: int) -> Boards:
+        question = self.question.document()
+        said = {**question.pop("recipe"), **question, "backbone": self.architecture.backbone.name}
+        said |= {"architecture": self.architecture.key}
+        return Boards(self.how.log, self.folder, epoch, said, self.how.say)
 
-    def _note(self, training: FullTraining, history: list[dict[str, Any]], epoch: Epoch, board: SummaryWriter) -> None:
-        """An epoch that has ended: on disk, on the board, and for whoever listens."""
+    def _note(self, training: FullTraining, history: list[dict[str, Any]], epoch: Epoch, boards: Boards) -> None:
+        """An epoch that has ended: on disk, on the boards, and for whoever listens."""
         self._write(training, history)
-        for name, value in epoch.entry().items():
-            board.add_scalar(name, value, epoch.epoch)
+        boards.note(epoch.epoch, epoch.entry())
         said = f"loss {epoch.loss:.3f}, {epoch.validation.said()} on the validation images"
         self.how.say(f"epoch {epoch.epoch} of {self.question.recipe.epochs}: {said}")
 
     @property
     def architecture(self) -> Architecture:
         """For as many classes as the data has, at the resolution that was asked for."""
-        target, question = Architecture.from_dict(self.document), self.question
-        if question.detector is not None:
-            return target
-        return replace(
-            target, backbone=replace(target.backbone, classes=self.data.classes, resolution=question.resolution)
-        )
+        target = Architecture.from_dict(self.document)
+        backbone = replace(target.backbone, classes=self.data.classes, resolution=self.question.resolution)
+        return replace(target, backbone=backbone)
 
     def training(self) -> FullTraining:
         """As it begins; one that is gone on with takes its weights from its checkpoint."""
@@ -248,13 +249,11 @@ class _Folder:
         """The training of a detector: its backbone from weights, if they are given, all else from nothing."""
         question = self.question
         torch.manual_seed(question.seed)
-        body = self.architecture.build()
+        model: Any = self.architecture.build()
         if question.start is not None and not (self.folder / LAST).exists():
-            self.how.say(weights.start_body(body, weights.read(expanded(question.start))))
-        assert question.detector is not None
-        model = detector_on(question.detector, body, data.classes)
+            self.how.say(weights.start_body(model.backbone.body, weights.read(expanded(question.start))))
         if (sizes := resizing(question.recipe.augmentation)) is not None:
-            model.transform.min_size, model.transform.max_size = sizes[:1], sizes[1]  # type: ignore[union-attr]
+            model.transform.min_size, model.transform.max_size = sizes[:1], sizes[1]
         return DetectorTraining(
             model,
             data,  # type: ignore[arg-type]
@@ -286,8 +285,8 @@ class _Folder:
         """By validation; where those images are trained on, the last."""
         return history[-1] if self.question.all_images else max(history, key=lambda entry: entry[self._main])
 
-    def _end(self, training: FullTraining, history: list[dict[str, Any]]) -> Path:
-        """The test images, once, by the best weights; the architecture's YAML with what was found."""
+    def _end(self, training: FullTraining, history: list[dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+        """The test images, once, by the best weights; the architecture's YAML with what was found, and their scores."""
         best = self._best(history)
         training.trained.load_state_dict(weights.read(self.folder / BEST))
         test: Any = training.scores(self.data.test)  # type: ignore[arg-type]
@@ -307,7 +306,7 @@ class _Folder:
         sections["metrics"] = {**before, "trained": metrics}
         path = self.folder / TRAINED
         if not self.how.team.leads:
-            return path
+            return path, asdict(test)
         write_whole(path, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True).encode())
         self.how.say(f"test images, once: {test.said()}, by the weights of epoch {best['epoch']}")
-        return path
+        return path, asdict(test)

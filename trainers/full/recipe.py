@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from search_spaces.checks import BadInput, require_known
 
 Schedule = Literal["step", "cosine", "one_cycle"]
-BESIDE = ("classes", "detector")  # what a YAML's section says beside the recipe
+BESIDE = ("classes", "detector")  # what a YAML's section says beside the recipe; the latter null, in older ones
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ FULL_RECIPES = {
 }
 
 
+OF_DETECTORS = ("spconv_coco", "compconv_coco")
 OF_BACKBONE = {  # SPConv's recipe, CompConv's recipe: each paper trains the network in its own way
     "resnet18": ("spconv_imagenet", "compconv_imagenet"),
     "resnet50": ("spconv_imagenet", "compconv_imagenet"),
@@ -177,15 +178,20 @@ SMALL = 64  # pixels: up to here a network that no paper trained is trained as o
 UNMIRRORED = ("mnist", "digits_on_photos")  # a mirrored digit is none
 
 
-def full_recipe(backbone: str, resolution: int, operators: Collection[str], dataset: str | None) -> FullRecipe:
+def full_recipe(
+    backbone: str, resolution: int, operators: Collection[str], dataset: str | None, detector: bool = False
+) -> FullRecipe:
     """How an architecture is trained in full: by the paper that trained its backbone with its operators.
 
     Args:
         resolution: of the input, in pixels; the augmentation's sizes follow it.
         operators: those that the architecture may have; CompConv's recipe where it has no other but vanilla.
         dataset: what it is to be trained on; ``None`` is the paper's own.
+        detector: whether a detector is built on it, which is trained on COCO, whatever its backbone was judged by.
     """
     of_compconv = "compconv" in operators and not set(operators) - {"compconv", "vanilla"}
+    if detector:
+        return sized(FULL_RECIPES[OF_DETECTORS[of_compconv]], resolution)
     others = OF_BACKBONE["resnet50" if resolution > SMALL else "resnet50_cifar"]
     recipe = FULL_RECIPES[OF_BACKBONE.get(backbone, others)[of_compconv]]
     return on_data(sized(recipe, resolution), dataset or recipe.dataset)
