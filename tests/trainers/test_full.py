@@ -28,6 +28,7 @@ from trainers.full.__main__ import main
 from trainers.full.augmentation import STEPS, augmentation, normalisation
 from trainers.full.data import FullData, InMemory, evaluation_batches, training_batches
 from trainers.full.recipe import FULL_RECIPES, FullRecipe, recipe_from
+from trainers.full.team import ALONE
 from trainers.full.training import FullTraining, schedule, scores
 
 RECIPE = FullRecipe(
@@ -176,7 +177,9 @@ def test_what_is_distilled_comes_near_its_teacher() -> None:
 def test_images_are_the_same_however_many_processes_load_them() -> None:
     seen = []
     for workers in (0, 2):
-        order, batches = training_batches(few(), RECIPE.augmentation, 8, 0, workers)
+        data = few()
+        transform = augmentation(RECIPE.augmentation, data.mean, data.std)
+        order, batches = training_batches(data.train, transform, 8, 0, workers, ALONE)
         epochs = []
         for order.epoch in (1, 2):
             epochs.append([(images, labels) for images, labels in batches])

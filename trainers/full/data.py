@@ -15,7 +15,7 @@ from search_spaces.checks import BadInput, require_known
 from ..data import DATASETS, GIVEN
 from ..data.base import Split
 from ..data.imagefolder import Labelled, classes_of, images_of, opened
-from .augmentation import augmentation, normalisation
+from .augmentation import normalisation
 from .team import ALONE, Team
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of what streams
@@ -112,19 +112,18 @@ class FromFiles(Dataset[Item]):
 
 
 @dataclass(frozen=True)
-class Augmented(Dataset[Item]):
-    """An image of an epoch is always the same, whichever process makes it, and in whatever order."""
+class Augmented(Dataset[Any]):
+    """An image of an epoch, with its label or boxes, is always the same, whichever process makes it, in what order."""
 
-    source: Dataset[Item]
+    source: Dataset[Any]
     transform: v2.Transform
     seed: int
 
-    def __getitem__(self, key: Key) -> Item:
+    def __getitem__(self, key: Key) -> Any:
         epoch, index = key
-        image, label = self.source[index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash((self.seed, epoch, index)) % 2**63)
-            return self.transform(image), label
+            return self.transform(*self.source[index])
 
 
 @dataclass(frozen=True)
@@ -163,15 +162,19 @@ class Order(Sampler[list[Key]]):
 
 
 def training_batches(
-    data: FullData, steps: Sequence[str], batch: int, seed: int, loaders: int, team: Team = ALONE
-) -> tuple[Order, DataLoader[Item]]:
-    """The order, whose ``epoch`` is to be set, and what loads by it: this process's part of each batch."""
-    images = len(data.train)  # type: ignore[arg-type]
+    source: Dataset[Any], transform: v2.Transform, batch: int, seed: int, loaders: int, team: Team, **how: Any
+) -> tuple[Order, DataLoader[Any]]:
+    """The order, whose ``epoch`` is to be set, and what loads by it: this process's part of each batch.
+
+    Raises:
+        BadInput: a batch is more than all images.
+    """
+    images = len(source)  # type: ignore[arg-type]
     if images < batch:
         raise BadInput(f"a batch of {batch} is more than the {images} training images: lower --batch")
     order = Order(images, batch, seed, team.part(batch))
-    made = Augmented(data.train, augmentation(steps, data.mean, data.std), seed)
-    return order, _loader(made, loaders, batch_sampler=order, persistent_workers=loaders > 0)
+    made = Augmented(source, transform, seed)
+    return order, _loader(made, loaders, batch_sampler=order, persistent_workers=loaders > 0, **how)
 
 
 def evaluation_batches(data: FullData, part: Dataset[Item], loaders: int, team: Team = ALONE) -> DataLoader[Item]:

@@ -21,7 +21,7 @@ from search_spaces.late import Late
 
 from ..data.imagefolder import opened
 from .augmentation import augmentation_of_boxes
-from .data import HELD_OUT, Key, Order
+from .data import HELD_OUT, Order, training_batches
 from .training import FullTraining
 
 Target = dict[str, Any]
@@ -126,35 +126,14 @@ def _annotations(root: Path, part: str) -> Any:
         raise BadInput(f"{path}: can't be read as COCO's annotations: {said}") from None
 
 
-@dataclass(frozen=True)
-class Augmented(Dataset[Item]):
-    """An image of an epoch is always the same, whichever process makes it, and in whatever order."""
-
-    source: Boxes
-    transform: v2.Transform
-    seed: int
-
-    def __getitem__(self, key: Key) -> Item:
-        epoch, index = key
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, epoch, index)) % 2**63)
-            image, target = self.transform(*self.source[index])
-        return image, target
-
-
 class DetectorTraining(FullTraining):
     """As ``FullTraining``, of a detector of torchvision's, which resizes and normalises images itself."""
 
     data: DetectionData  # type: ignore[assignment]
 
     def _loading(self) -> tuple[Order, DataLoader[Any]]:
-        recipe, images = self.recipe, len(self.data.train)
-        if images < recipe.batch:
-            raise BadInput(f"a batch of {recipe.batch} is more than the {images} training images: lower --batch")
-        order = Order(images, recipe.batch, self.seed, self.team.part(recipe.batch))
-        made = Augmented(self.data.train, augmentation_of_boxes(recipe.augmentation), self.seed)
-        how: dict[str, Any] = {"num_workers": self.loaders, "persistent_workers": self.loaders > 0}
-        return order, DataLoader(made, batch_sampler=order, collate_fn=list, generator=torch.Generator(), **how)
+        transform, how = augmentation_of_boxes(self.recipe.augmentation), (self.recipe.batch, self.seed, self.loaders)
+        return training_batches(self.data.train, transform, *how, self.team, collate_fn=list)
 
     def _step(self, batch: list[Item]) -> Tensor:
         total = torch.zeros((), device=self.device)

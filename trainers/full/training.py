@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..loop import autocast
 from ..proxy import DivergedError
+from .augmentation import augmentation
 from .data import FullData, Item, Order, evaluation_batches, training_batches
 from .recipe import FullRecipe
 from .team import ALONE, Team
@@ -139,7 +140,8 @@ class FullTraining:
     def _loading(self) -> tuple[Order, DataLoader[Any]]:
         """The batches' order, and what loads them."""
         recipe = self.recipe
-        return training_batches(self.data, recipe.augmentation, recipe.batch, self.seed, self.loaders, self.team)
+        transform = augmentation(recipe.augmentation, self.data.mean, self.data.std)
+        return training_batches(self.data.train, transform, recipe.batch, self.seed, self.loaders, self.team)
 
     def _step(self, batch: Any) -> Tensor:
         """Add the gradients of a batch; returns its loss."""
