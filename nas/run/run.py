@@ -26,7 +26,7 @@ from .journal import TornWarning
 from .ledger import read_ledger
 from .lock import locked
 
-OWN_SPACE = {"model": None, "classes": None, "resolution": None}  # of a run before there was --model
+OWN_SPACE = dict.fromkeys(("model", "detector", "classes", "resolution"))  # of a run before there were such options
 MEASURED = {"trials", "networks", "device", "complete"}
 State = Mapping[str, Mapping[str, Any]]
 
