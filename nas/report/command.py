@@ -8,12 +8,12 @@ from trainers.recipe import RECIPES, Recipe
 
 from ..question import Question, options
 
-LEFT_OUT = ("name", "output")  # another run is another folder's
+LEFT_OUT = ("space", "name", "output")  # another run is another folder's
 
 
 def command_of(question: Question) -> str:
     """``python launch.py`` with every option that differs from its default; what a machine decides is written out."""
-    words = ["python", "launch.py"]
+    words = ["python", "launch.py", "--space", str(question.space)]
     for name, (field, how) in options().items():
         value = getattr(question, field.name)
         if field.name in LEFT_OUT or not how.stored or value == _default(field.name, field.default, question):

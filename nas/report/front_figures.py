@@ -17,6 +17,7 @@ from .style import (
     Figure,
     Trace,
     bars,
+    called,
     costs,
     escaped,
     figure,
@@ -26,6 +27,7 @@ from .style import (
 )
 
 PAD = 0.08  # of the range in view, at each side
+IN_VIEW = 0.75  # of the networks, the most accurate ones
 MOST_NAMES = 12
 
 
@@ -47,29 +49,34 @@ def front_figure(facts: Facts, metric: str) -> Figure:
     if facts.best is not None and metric in facts.best.costs and facts.best.accuracy is not None:
         ring = {"color": RED, "size": 18, "symbol": "circle-open", "line": {"width": 3}}
         traces.append(_points(facts, metric, [facts.best], "best.yaml", ring))
-    if metric == "flops" and facts.published:
-        traces.append(_published(facts))
     made = figure(
         traces,
         f"{heading(metric)} of the target network",
         "accuracy of the proxy, %",
-        yaxis2={"overlaying": "y", "side": "right", "title": {"text": "published top-1, %"}, "showgrid": False},
         shapes=[_limit(b.limit / METRICS[metric].column[1]) for b in facts.run.question.budget if b.metric == metric],
         annotations=[
             *_named(facts, metric, beside),
             *(
-                _budget(str(b), b.limit / METRICS[metric].column[1])
+                _beside(b.limit / METRICS[metric].column[1], f"budget {b}")
                 for b in facts.run.question.budget
                 if b.metric == metric
             ),
         ],
     )
-    near = [r for r in [*finished, *beside] if _is_near(facts, metric, r)]
+    near = in_view(facts, metric)
     if near:
         x, y = _view(costs(near, metric)), _view(percent(near), 100 * facts.noise)
         made["layout"]["xaxis"]["range"], made["layout"]["yaxis"]["range"] = x, y
         made["layout"]["updatemenus"] = [_buttons(x, y)]
     return made
+
+
+def in_view(facts: Facts, metric: str) -> list[Record]:
+    """Where the candidates are: without what is dearer, and without the least accurate quarter, but for the front."""
+    known = [r for r in [*facts.finished, *facts.references] if r.finished and metric in r.costs]
+    near = sorted((r for r in known if _is_near(facts, metric, r)), key=lambda r: -(r.accuracy or 0))
+    kept = near[: max(2, round(IN_VIEW * len(near)))]
+    return [*kept, *(r for r in facts.front if r not in kept and metric in r.costs)]
 
 
 def _is_near(facts: Facts, metric: str, record: Record) -> bool:
@@ -127,7 +134,7 @@ def _named(facts: Facts, metric: str, records: Sequence[Record]) -> list[dict[st
     for i, record in enumerate(sorted(records, key=lambda r: -(r.accuracy or 0))[:MOST_NAMES]):
         place = {"x": costs([record], metric)[0], "y": percent([record])[0]}
         how = {"showarrow": False, "xanchor": "right" if i % 2 else "left", "xshift": -9 if i % 2 else 9}
-        said.append({**place, **how, "text": escaped(record.name.removeprefix("uniform ")), "font": {"size": 10}})
+        said.append({**place, **how, "text": escaped(called(record.name)), "font": {"size": 10}})
     return said
 
 
@@ -136,26 +143,38 @@ def _limit(value: float) -> dict[str, Any]:
     return {"type": "line", "x0": value, "x1": value, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
-def _budget(text: str, value: float) -> dict[str, Any]:
+def _beside(value: float, text: str) -> dict[str, Any]:
     place = {"x": value, "yref": "paper", "y": 0, "xanchor": "right", "yanchor": "bottom", "textangle": -90}
-    return {**place, "text": f"budget {escaped(text)}", "showarrow": False, "font": {"size": 11}}
+    return {**place, "text": escaped(text), "showarrow": False, "font": {"size": 11}}
 
 
-def _published(facts: Facts) -> Trace:
-    """Another task, after a full training: an axis of their own, shown when it is asked for."""
-    points = facts.published
-    return {
+def published_figure(facts: Facts) -> Figure | None:
+    """What both papers print for this network, and where the best one of the run is in FLOPs."""
+    points, best = facts.published, facts.best
+    if not points:
+        return None
+    trace: Trace = {
         "type": "scatter",
-        "mode": "markers",
-        "name": "published, fully trained (right axis)",
+        "mode": "markers+text",
+        "name": "published",
         "x": [p.flops / 1e9 for p in points],
         "y": [p.accuracy for p in points],
-        "yaxis": "y2",
         "text": [escaped(p.name) for p in points],
+        "textposition": "bottom center",
+        "textfont": {"size": 9},
         "hovertemplate": "%{text}: %{x:.3g} GFLOPs, %{y}%<extra></extra>",
-        "marker": {"color": GREY, "symbol": "diamond-open", "size": 7},
-        "visible": "legendonly",
+        "marker": {"color": GREEN, "symbol": "diamond-open", "size": 8},
     }
+    here = [] if best is None else [best.costs["flops"] / 1e9]
+    return figure(
+        [trace],
+        "GFLOPs",
+        "published top-1, %",
+        showlegend=False,
+        margin={"b": 50},
+        shapes=[_limit(x) for x in here],
+        annotations=[_beside(x, "best.yaml") for x in here],
+    )
 
 
 def final_figure(facts: Facts) -> Figure | None:
@@ -193,7 +212,7 @@ def final_figure(facts: Facts) -> Figure | None:
 
 
 def _called(standing: Standing) -> str:
-    return f"{escaped(standing.name.removeprefix('uniform '))}  {standing.flops / 1e9:.3f} G"
+    return f"{escaped(called(standing.name))}  {standing.flops / 1e9:.3f} G"
 
 
 def score_against_final(facts: Facts) -> Figure | None:
@@ -213,7 +232,7 @@ def score_against_final(facts: Facts) -> Figure | None:
         "name": "networks",
         "x": x,
         "y": y,
-        "text": [escaped(s.name.removeprefix("uniform ")) for s in both],
+        "text": [escaped(called(s.name)) for s in both],
         "textposition": "top center",
         "textfont": {"size": 10},
         "error_x": bars(100 * facts.noise, GREY),

@@ -1,10 +1,26 @@
 """Where a network spends and saves, layer by layer, and what the model learned of each layer."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..record import Record
 from .facts import Effects, Facts
-from .style import BLUE, DIVERGING, GREY, RISING, Figure, Trace, bars, colour_of, escaped, figure, heading
+from .style import (
+    BLUE,
+    DIVERGING,
+    GREY,
+    RISING,
+    Figure,
+    Trace,
+    bars,
+    colour_of,
+    escaped,
+    figure,
+    heading,
+    operator_of,
+    short,
+)
 
 DRAWS = 200  # of the posterior, for the error of how much a layer matters
 MOST_FRONT = 24
@@ -19,6 +35,7 @@ def layers_figure(facts: Facts, record: Record, metric: str) -> Figure | None:
     scale = 1e6 if metric == "flops" else 1.0
     unit = "MFLOPs" if metric == "flops" else heading(metric)
     names = [slot for slot, *_ in shares]
+    operators = list(dict.fromkeys(operator_of(choice) for _, choice, *_ in shares))[::-1]
     vanilla: Trace = {
         "type": "bar",
         "orientation": "h",
@@ -28,22 +45,30 @@ def layers_figure(facts: Facts, record: Record, metric: str) -> Figure | None:
         "marker": {"color": "rgba(153,153,153,0.25)", "line": {"color": GREY, "width": 1}},
         "hovertemplate": "%{y}: vanilla %{x:.3g}<extra></extra>",
     }
-    chosen: Trace = {
+    height, order = 120 + 24 * len(shares), {"dtick": 1, "categoryorder": "array", "categoryarray": names}
+    own = [_bars_of(operator, shares, scale) for operator in operators]
+    return figure(
+        [vanilla, *own], f"{unit} of the layer", "", height, barmode="overlay", margin={"l": 10, "r": 60}, yaxis=order
+    )
+
+
+def _bars_of(operator: str, shares: Sequence[tuple[str, str, float, float]], scale: float) -> Trace:
+    """Of the layers that have this operator."""
+    own = [share for share in shares if operator_of(share[1]) == operator]
+    return {
         "type": "bar",
         "orientation": "h",
-        "name": "chosen",
-        "y": names,
-        "x": [cost / scale for _, _, cost, _ in shares],
-        "marker": {"color": [colour_of(choice) for _, choice, *_ in shares]},
+        "name": f"chosen: {operator}",
+        "y": [slot for slot, *_ in own],
+        "x": [cost / scale for _, _, cost, _ in own],
+        "marker": {"color": colour_of(operator)},
         "text": [
-            f"{escaped(choice)}: {cost / whole:.0%}" if whole else escaped(choice) for _, choice, cost, whole in shares
+            f"{escaped(short(c))}: {cost / whole:.0%}" if whole else escaped(short(c)) for _, c, cost, whole in own
         ],
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{y}: %{text}<extra></extra>",
     }
-    height = 110 + 24 * len(shares)
-    return figure([vanilla, chosen], f"{unit} of the layer", "", height, barmode="overlay", margin={"l": 10, "r": 40})
 
 
 def over_the_front(facts: Facts) -> Figure | None:
@@ -54,7 +79,7 @@ def over_the_front(facts: Facts) -> Figure | None:
     columns = [facts.shares(r, "flops") for r in front]
     slots = [slot for slot, *_ in columns[0]][::-1]
     shares = [[round(cost / whole, 4) if whole else 1.0 for _, _, cost, whole in column][::-1] for column in columns]
-    words = [[escaped(choice) for _, choice, *_ in column][::-1] for column in columns]
+    words = [[escaped(short(choice)) for _, choice, *_ in column][::-1] for column in columns]
     trace: Trace = {
         "type": "heatmap",
         "x": [f"{escaped(r.name)}  {r.costs['flops'] / 1e9:.2f} G" for r in front],
@@ -63,15 +88,17 @@ def over_the_front(facts: Facts) -> Figure | None:
         "text": np.array(words).T.tolist(),
         "hovertemplate": "%{y} of %{x}: %{text}, %{z:.0%}<extra></extra>",
         "colorscale": RISING,
-        "zmin": 0,
-        "zmax": 1,
+        "zmin": min(map(min, shares)),
+        "zmax": max(map(max, shares)),
         "colorbar": {"tickformat": ".0%", "thickness": 12},
         "xgap": 1,
         "ygap": 1,
     }
     if len(front) <= 6:
         trace["texttemplate"], trace["textfont"] = "%{z:.0%}", {"size": 11}
-    return figure([trace], "networks of the front", "", 140 + 22 * len(slots), margin={"l": 10})
+    return figure(
+        [trace], "networks of the front", "", 110 + 22 * len(slots), margin={"l": 10, "b": 60}, yaxis={"dtick": 1}
+    )
 
 
 def effects_figure(effects: Effects) -> Figure | None:
@@ -90,7 +117,7 @@ def effects_figure(effects: Effects) -> Figure | None:
     largest = max((abs(v) for row in points for v in row if v is not None), default=1.0) or 1.0
     trace: Trace = {
         "type": "heatmap",
-        "x": [escaped(option) for option in options],
+        "x": [escaped(short(option)) for option in options],
         "y": [name for name, *_ in layers],
         "z": points,
         "text": words,
@@ -104,7 +131,15 @@ def effects_figure(effects: Effects) -> Figure | None:
     }
     if len(options) * len(layers) <= 200:
         trace["texttemplate"], trace["textfont"] = "%{text}", {"size": 9}
-    return figure([trace], "", "", 160 + 24 * len(layers), margin={"l": 10}, xaxis={"tickangle": -45})
+    return figure(
+        [trace],
+        "",
+        "",
+        220 + 24 * len(layers),
+        margin={"l": 10},
+        xaxis={"tickangle": -60, "dtick": 1},
+        yaxis={"dtick": 1},
+    )
 
 
 def importance_figure(facts: Facts) -> Figure | None:
@@ -124,4 +159,7 @@ def importance_figure(facts: Facts) -> Figure | None:
         "error_x": bars((100 * spread.std(axis=0)[::-1]).tolist(), GREY),
         "marker": {"color": BLUE},
     }
-    return figure([trace], "points of accuracy", "", 110 + 22 * len(names), margin={"l": 10}, showlegend=False)
+    margin = {"l": 10, "b": 50}
+    return figure(
+        [trace], "points of accuracy", "", 90 + 22 * len(names), margin=margin, showlegend=False, yaxis={"dtick": 1}
+    )

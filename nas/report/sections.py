@@ -9,10 +9,10 @@ from ..metrics import METRICS, in_column
 from ..record import Record
 from .command import command_of
 from .facts import Facts, effects_of
-from .front_figures import final_figure, front_figure, score_against_final
+from .front_figures import final_figure, front_figure, in_view, published_figure, score_against_final
 from .layer_figures import effects_figure, importance_figure, layers_figure, over_the_front
 from .page import Part, Section
-from .style import Figure, heading
+from .style import Figure, heading, short
 from .trial_figures import curves_figure, failures, progress_figure, time_figure
 
 MOST_FAILED = 200
@@ -39,15 +39,16 @@ def answer_of(facts: Facts) -> str:
     costs = ", ".join(
         f"{in_column(name, value)} {heading(name)}" for name, value in best.costs.items() if name in METRICS
     )
-    return f"So far {best.name} ({costs}): {score}. There was no final stage: how much of that is luck is not known."
+    return f"{best.name} ({costs}): {score}. No final stage has ended: how much of that is luck is not known yet."
 
 
 def subtitle_of(facts: Facts) -> str:
     """What was asked."""
     question = facts.run.question
     limits = f" within {within(question.budget)}" if question.budget else ""
-    ended = f"{len(facts.finished)} of {len(facts.candidates)} ended candidates finished, {question.trials} planned"
-    return f"A search of {question.space_name}{limits}; {ended}; judge {question.judge}, data {question.dataset}."
+    ended = f"{len(facts.candidates)} networks have ended, {len(facts.finished)} with a score"
+    how = f"judge {question.judge}, data {question.dataset}"
+    return f"A search of {question.space_name}{limits}; {ended}, {question.trials} planned; {how}."
 
 
 def _figure(figure: Figure | None, title: str, text: str = "") -> list[Part]:
@@ -73,13 +74,21 @@ def _front(facts: Facts) -> Section:
         f"{noise}The front has those that no other is better than by more than noise, in accuracy, FLOPs or latency. "
         "Each is accuracy on validation images of a small proxy; costs are the target network's.",
     )
+    hidden = len([r for r in [*facts.finished, *facts.references] if r.finished]) - len(in_view(facts, "flops"))
+    if hidden:
+        first.append(Part(text=f"{hidden} networks lie outside of the view: the button shows everything."))
     others = [
         part
         for name in known
         if name != "flops"
         for part in _figure(front_figure(facts, name), f"Over {heading(name)}")
     ]
-    return Section("front", "The front", rows=_rows(first, others, [_front_table(facts)]))
+    printed = _figure(
+        published_figure(facts),
+        "What both papers print for this network",
+        "Another task and a full training: only FLOPs compare. The line is where best.yaml is.",
+    )
+    return Section("front", "The front", rows=_rows(first[:1], first[1:], others, [_front_table(facts)], printed))
 
 
 def _front_table(facts: Facts) -> Part:
@@ -148,7 +157,7 @@ def _layer_table(facts: Facts, record: Record) -> Part:
     for at in zip(*by_metric.values(), strict=True):
         slot, choice = at[0][:2]
         shares = [f"{cost / whole:.0%}" if whole else "" for _, _, cost, whole in at]
-        cells.append([slot, choice, *shares])
+        cells.append([slot, short(choice), *shares])
     headings = ["layer", "choice", *(f"{heading(name)} of vanilla's" for name in by_metric)]
     return Part(headings=headings, cells=cells, closed=f"{record.name} as a table, {len(cells)} layers")
 
@@ -174,10 +183,15 @@ def _learned(facts: Facts) -> Section:
 
 def _search(facts: Facts) -> Section:
     progress = [
-        *_figure(progress_figure(facts, False), "Over the trials"),
+        *_figure(
+            progress_figure(facts, False),
+            "Over the trials",
+            "The hypervolume is the mean, over all budgets up to this one, of what the best network within has above "
+            "guessing.",
+        ),
         *_figure(progress_figure(facts, True), "Over time"),
     ]
-    curves = _figure(curves_figure(facts), "Learning curves", "Dark: the front's.")
+    curves = _figure(curves_figure(facts), "Learning curves", "On a part of the validation images. Dark: the front's.")
     time = _figure(
         time_figure(facts),
         "Where the time went",

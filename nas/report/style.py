@@ -27,7 +27,8 @@ RUNS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 DIVERGING = [[0.0, RED], [0.5, "#f7f7f7"], [1.0, BLUE]]
 RISING = [[0.0, "#f7fbff"], [1.0, "#08519c"]]
-HEIGHT = 420
+HEIGHT = 440
+SYMBOL_OF = {"alpha": "α", "groups": "g", "depth": "d"}
 
 
 def figure(traces: Sequence[Trace], x: str, y: str, height: int = HEIGHT, **layout: Any) -> Figure:
@@ -38,8 +39,8 @@ def figure(traces: Sequence[Trace], x: str, y: str, height: int = HEIGHT, **layo
             "xaxis": {"title": {"text": x}, "automargin": True, **layout.pop("xaxis", {})},
             "yaxis": {"title": {"text": y}, "automargin": True, **layout.pop("yaxis", {})},
             "height": height,
-            "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
-            "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
+            "margin": {"l": 60, "r": 20, "t": 30, "b": 90, **layout.pop("margin", {})},
+            "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
             "hovermode": "closest",
             "font": {"size": 13},
             **layout,
@@ -47,9 +48,29 @@ def figure(traces: Sequence[Trace], x: str, y: str, height: int = HEIGHT, **layo
     }
 
 
+def short(choice: str) -> str:
+    """``spconv(alpha=1/4, groups=2)`` → ``spconv α=1/4 g=2``, as the papers write them."""
+    operator, bracket, rest = choice.partition("(")
+    if not bracket:
+        return choice
+    for long, symbol in SYMBOL_OF.items():
+        rest = rest.replace(f"{long}=", f"{symbol}=")
+    return f"{operator} {rest.removesuffix(')').replace(', ', ' ')}"
+
+
+def called(name: str) -> str:
+    """A record's name, shorter where it is a uniform setting of the space."""
+    return short(name.removeprefix("uniform ")) if name.startswith("uniform ") else name
+
+
+def operator_of(choice: str) -> str:
+    """Of a choice in words."""
+    return choice.split("(")[0]
+
+
 def colour_of(choice: str) -> str:
     """Of a choice in words: its operator's."""
-    return OF_OPERATOR.get(choice.split("(")[0], PURPLE)
+    return OF_OPERATOR.get(operator_of(choice), PURPLE)
 
 
 def percent(records: Iterable[Record]) -> list[float]:

@@ -21,7 +21,7 @@ def progress_figure(facts: Facts, over_time: bool) -> Figure | None:
     volume: Trace = {
         "type": "scatter",
         "mode": "lines",
-        "name": "hypervolume: mean over all smaller budgets of the accuracy above guessing",
+        "name": "hypervolume",
         "x": x,
         "y": [100 * p.hypervolume for p in points],
         "line": {"color": BLUE, "shape": "hv"},
@@ -48,7 +48,7 @@ def curves_figure(facts: Facts) -> Figure | None:
     stopped = [r for r in trained if not r.finished]
     traces = [_curves(ended, "finished", SKY, 1.0), _curves(stopped, "stopped or failed", RED, 1.0)]
     traces += [_curves([r], escaped(r.name), BLUE, 2.0) for r in bright]
-    return figure([t for t in traces if t["x"]], "epochs", "accuracy on a part of the validation images, %")
+    return figure([t for t in traces if t["x"]], "epochs", "accuracy, %")
 
 
 def _curves(records: Sequence[Record], name: str, colour: str, width: float) -> Trace:
