@@ -1,6 +1,7 @@
 """The legs of a search, one after another: parent, trials, repeats, final stage. What each has ended is on disk."""
 
 import errno
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ SAID = {
     "repeats": "the noise, by a second seed",
     "final": "the final stage, from nothing and under three seeds",
 }
+SHOWN_EVERY_S, SHOWN_SHARE = 60.0, 20.0  # the report while a search goes on: not more than a twentieth of its time
 LEARNED = 2.0  # times what guessing has: with less, a network has learned hardly anything
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -95,6 +97,7 @@ class Search:
         self.at_once = cluster.trials_at_once(resources(ready.question))
         self.ending = Ending(run, ready.space, ready.table.device, stages)
         self.spent_s = self.running_s = 0.0
+        self.shown_at, self.shown_s = time.monotonic(), 0.0
 
     def run_it(self) -> Outcome:
         """Ctrl-C ends it early, and what is finished is exported all the same; a full disk stops it."""
@@ -221,12 +224,26 @@ class Search:
     def _ended(self, stage: str, record: Record) -> None:
         """Called with each record that is on disk."""
         self._forget(stage, record)
+        self._show()
         if (said := nothing_learned(record, self.ready.data.classes)) is not None:
             self.watch.said(said)
         if self.mirror is not None:
             self.mirror.sync()
             if self.mirror.problem:
                 self.watch.said(f"the copy at --storage is behind: {self.mirror.problem}")
+
+    def _show(self) -> None:
+        """``best.yaml``, the front and the report as they stand, now and then: for who looks while it goes on."""
+        start = time.monotonic()
+        if start - self.shown_at < max(SHOWN_EVERY_S, SHOWN_SHARE * self.shown_s):
+            return
+        try:
+            self.ending.export()
+            self.ending.report(self.watch)
+        except OSError as error:  # what has ended is in the ledger, and will be exported at the end
+            self.watch.said(f"the report can't be written: {error.strerror or error}")
+        self.shown_at = time.monotonic()
+        self.shown_s = self.shown_at - start
 
     def _forget(self, stage: str, *records: Record) -> None:
         """Their checkpoints. Where that can't be done now, it is when the run is gone on with."""

@@ -10,17 +10,23 @@ from ..run import Run
 from .facts import Facts
 from .front_figures import front_figure
 from .page import Part, Section, page
+from .picture import FORMATS, draw_front, draw_layers
 from .sections import answer_of, sections_of, subtitle_of
 from .style import RUNS, SYMBOLS, Figure, costs, escaped, figure, heading, percent, told
 from .table_csv import table_csv
 
 REPORT, TABLE = "report.html", "trials.csv"
+FRONT, LAYERS = "pareto", "layers"  # .png and .svg
+DRAWN = (REPORT, TABLE, *(f"{name}.{kind}" for name in (FRONT, LAYERS) for kind in FORMATS))
 
 
 def write_report(run: Run) -> Path:
-    """``report.html`` and ``trials.csv`` of a run, as it stands."""
+    """``report.html``, ``trials.csv`` and the pictures of a run, as it stands."""
     facts = Facts.of(run)
     write_whole(run.folder / TABLE, table_csv(facts).encode())
+    draw_front(facts, run.folder / FRONT)
+    if facts.best is not None:
+        draw_layers(facts, facts.best, run.folder / LAYERS)
     path = run.folder / REPORT
     write_whole(
         path, page(facts.name, subtitle_of(facts), answer_of(facts), sections_of(facts), _footer([run])).encode()

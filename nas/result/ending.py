@@ -9,7 +9,6 @@ from search_spaces import Space
 from search_spaces.late import Late
 
 from ..cost.latency import describe
-from ..papers.rows import published
 from ..pooled import Pooled
 from ..preparation import device_for_costs
 from ..record import Record
@@ -22,7 +21,7 @@ from .front import pareto_front
 from .measured import Measured
 from .verdict import Verdict, verdict_of
 
-_draw = Late("nas.result.picture", "draw")  # matplotlib is not wanted before there is something to draw
+_write_report = Late("nas.report.writing", "write_report")  # what draws is not wanted before there is something
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Outcome:
 
 
 class Ending:
-    """What a run has in the end: exports, whole networks' measurements, the picture."""
+    """What a run has in the end: exports, whole networks' measurements, the report."""
 
     def __init__(self, run: Run, space: Space, measured_on: str, stages: Stages) -> None:
         self.run, self.stages, self.candidates = run, stages, stages.candidates
@@ -69,6 +68,20 @@ class Ending:
     def export(self) -> None:
         """What there is, with what was measured before."""
         self.exporter.export(self.candidates.ledger.records, self._found(self._known()))
+
+    def report(self, watch: Watch) -> None:
+        """The report, as things stand. A fault in it ends no search: what was found is exported before.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        try:
+            _write_report(self.run)
+        except OSError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            watch.said(f"the report can't be drawn ({said}): python -m nas.report {self.run.folder} shows where")
 
     def _found(self, measured: Measured) -> Found:
         """What all records together say."""
@@ -87,10 +100,10 @@ class Ending:
             measured = self._known() if interrupted else self._measured(records, beside, watch)
             found = self._found(measured)
             best = self.exporter.export(records, found)
-            self._draw(records, beside, found)
             if not interrupted:
                 said = {"device": measured.how, "networks": measured.networks, "complete": self.candidates.complete}
                 self.run.write_measured({"trials": counts, **said})
+            self.report(watch)
         return Outcome(
             run=self.run,
             candidates=records,
@@ -107,11 +120,6 @@ class Ending:
         """Of the records, by ledger."""
         beside = (self.run.judged(stage) for stage in ("repeats", "final"))
         return [len(self.candidates.ledger.records), len(self.candidates.references.records), *map(len, beside)]
-
-    def _draw(self, records: Sequence[Record], beside: Sequence[Record], found: Found) -> None:
-        points, noise = published(self.exporter.space.backbone), noise_in(found.pool)
-        title, budgets = self.run.folder.name, self.run.question.budget
-        _draw(self.run.folder / "pareto.png", title, budgets, (records, beside), points, noise)
 
     def _known(self) -> Measured:
         """What was measured when the run ended before."""

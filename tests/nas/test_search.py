@@ -21,6 +21,7 @@ from nas.cost.table import CostTable, table_to_document
 from nas.legs import Search
 from nas.preparation import Prepared, feasible_set
 from nas.question import Question
+from nas.report.writing import DRAWN
 from nas.result.ending import Outcome
 from nas.run import Run
 from nas.run.watch import Watch
@@ -111,7 +112,7 @@ def test_one_seed_one_answer_and_nothing_is_left_of_tune(answer: Answering) -> N
     assert 0 < outcome.in_training <= 1
     run = outcome.run
     left = {p.name for p in run.folder.iterdir()}
-    assert left == {"best.yaml", "front", "pareto.png", "search.yaml", "state", "trials.jsonl"}
+    assert left == {"best.yaml", "front", "search.yaml", "state", "trials.jsonl", *DRAWN}
     # no checkpoint is left, and no half-written file
     assert {p.name for p in run.state.iterdir()} == {
         "costs.json",

@@ -1,68 +1,90 @@
-"""A run as one picture: accuracy over FLOPs, the front, the budget, and the papers' settings beside it."""
+"""The main figures as files for a slide or a paper: PNG and SVG."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainers.whole_file import write_whole
 
-from ..budget import Budget
 from ..papers.rows import Point
 from ..record import Record
-from .front import pareto_front
+from .facts import Facts
+from .style import GREY, called, colour_of, operator_of, short
+
+FORMATS = ("png", "svg")
 
 
-def draw(
-    path: Path,
-    title: str,
-    budgets: Sequence[Budget],
-    groups: tuple[Sequence[Record], Sequence[Record]],
-    published: Sequence[Point] = (),
-    noise: float = 0.0,
-) -> None:
-    """Write ``pareto.png``. The line joins the candidates that none beats in accuracy and FLOPs alone.
+def draw_front(facts: Facts, path: Path) -> None:
+    """Accuracy over FLOPs. The line joins the candidates that none beats in accuracy and FLOPs alone.
 
-    ``published`` networks have an axis of their own, on the right: their accuracy is that of another task, after a full
+    Published networks have an axis of their own, on the right: their accuracy is that of another task, after a full
     training; only their FLOPs, and their order among themselves, compare.
-
-    Args:
-        groups: candidates, and the uniform settings that they are compared with.
-        noise: the standard deviation of one accuracy, in [0, 1]: each has a bar of it.
     """
-    candidates, references = groups
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    finished = [r for r in candidates if r.finished]
+    finished = facts.finished
     axes.scatter(*_points(finished), s=22, color="#9ecae1", label="candidates")
-    front = pareto_front(finished, noise)
-    axes.scatter(*_points(front), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
+    axes.scatter(*_points(facts.front), s=34, color="#08519c", label="front (accuracy, FLOPs, latency)")
     axes.plot(*_points(_staircase(finished)), color="#08519c", linewidth=1)
-    trained = [r for r in references if r.finished]
-    if noise:
-        _draw_noise(axes, [*finished, *trained], noise)
+    trained = [r for r in facts.references if r.finished]
+    if facts.noise:
+        _draw_noise(axes, [*finished, *trained], facts.noise)
     axes.scatter(*_points(trained), marker="*", s=90, color="#d94801", label="uniform settings")
     for r in (r for r in trained if not r.name.startswith("uniform ")):  # the space's own lie upon each other
         x, y = r.costs["flops"] / 1e9, 100 * (r.accuracy or 0)
         axes.annotate(r.name or "", (x, y), xytext=(4, 5), textcoords="offset points", fontsize=8)
-    for budget in budgets:
+    for budget in facts.run.question.budget:
         if budget.metric == "flops":
             axes.axvline(budget.limit / 1e9, color="#636363", linestyle="--", linewidth=1, label=f"budget {budget}")
     axes.set(xlabel="GFLOPs of the target network (multiply-adds)", ylabel="validation accuracy of the proxy, %")
-    axes.set_title(title, parse_math=False)  # it is a folder's name, whatever is in it
+    axes.set_title(facts.name, parse_math=False)  # it is a folder's name, whatever is in it
     axes.grid(alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
-    if published:
+    if facts.published:
         right = axes.twinx()
-        _draw_published(right, published)
+        _draw_published(right, facts.published)
         more_handles, more_labels = right.get_legend_handles_labels()
         handles, labels = handles + more_handles, labels + more_labels
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png")
-    write_whole(path, drawn.getvalue())
+    _save(figure, path)
+
+
+def draw_layers(facts: Facts, record: Record, path: Path) -> None:
+    """Where a network spends and saves: each searched layer's FLOPs beside the vanilla layer's."""
+    shares = facts.shares(record, "flops")
+    if not shares:
+        return
+    figure = Figure(figsize=(8, 1.4 + 0.22 * len(shares)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(shares))
+    axes.barh(places, [whole / 1e6 for *_, whole in shares], color="#eeeeee", edgecolor=GREY, label="vanilla")
+    for operator in dict.fromkeys(operator_of(choice) for _, choice, *_ in shares):
+        own = [i for i, share in enumerate(shares) if operator_of(share[1]) == operator]
+        axes.barh(own, [shares[i][2] / 1e6 for i in own], color=colour_of(operator), label=operator)
+    for i, (_, choice, cost, whole) in enumerate(shares):
+        text = f" {short(choice)}" + (f": {cost / whole:.0%}" if whole else "")
+        axes.text(cost / 1e6, i, text, va="center", fontsize=7)
+    axes.set_yticks(places, [slot for slot, *_ in shares], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("MFLOPs of the layer")
+    axes.set_title(f"{facts.name}: {called(record.name)}", parse_math=False)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=4)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """``path`` without its suffix, in each of ``FORMATS``; text stays text, and the same run gives the same file."""
+    undated: dict[str, Any] = {"metadata": {"Date": None}}
+    for kind in FORMATS:
+        drawn = io.BytesIO()
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
+            figure.savefig(drawn, dpi=110, format=kind, **(undated if kind == "svg" else {}))
+        write_whole(path.with_suffix(f".{kind}"), drawn.getvalue())
 
 
 def _draw_noise(axes: Axes, records: Sequence[Record], noise: float) -> None:
