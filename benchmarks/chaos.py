@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
+from nas.front import pareto_front
 from nas.record import Record
-from nas.result.front import pareto_front
 from nas.run.ledger import read_ledger
 from search_spaces import load_architecture
 

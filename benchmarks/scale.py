@@ -33,9 +33,9 @@ from nas.preparation import feasible_set
 from nas.question import asked
 from nas.record import Record
 from nas.run import Run
-from nas.run.watch import Watch
 from nas.tune.conductor import Conductor
 from nas.tune.tuner import Work, run_trials
+from nas.watch.watch import Watch
 from search_spaces import Space, load_space
 from trainers.report import Report, Status
 
@@ -165,7 +165,17 @@ def with_ray(searched: Searched, run: Run, workers: int) -> dict[str, Any]:
     clock, candidates = Clock(), searched.candidates(run)
     judge = NoTime(time.time() + START_S * (workers + 2))
     resources = {"cpu": 1.0, "gpu": 0.0}
-    work = Work(run.folder.name, judge, searched.trials, resources, None, at_once=lambda: workers, grows=False)
+    work = Work(
+        run=run.folder.name,
+        stage="trials",
+        judge=judge,
+        costs=candidates.table.total,
+        trials=searched.trials,
+        resources=resources,
+        checkpoints=None,
+        at_once=lambda: workers,
+        grows=False,
+    )
     run_trials(work, Conductor(candidates, lambda record: None, clock))
     clock.memory["end"] = resident()
     ray.shutdown()

@@ -17,9 +17,9 @@ from .budget import within
 from .question import asked, named, options
 from .result.found import Found
 from .result.tables import print_lines, print_results, print_verdict
-from .result.terminal import Printer, Terminal, make_printable
 from .run.run import Run, require_new
-from .run.watch import Careful
+from .watch.terminal import Printer, Terminal, make_printable
+from .watch.watch import Several
 
 if TYPE_CHECKING:
     from .result.ending import Outcome
@@ -69,7 +69,7 @@ def _answer(written: dict[str, Any], console: Console) -> int:
     if list_them:
         _print_spaces(console)
         return 0
-    watch = Careful(Terminal(console))
+    watch = Several([] if written.pop("quiet", False) else [Terminal(console)])
     try:
         if run is not None:
             Run.to_go_on(run, written)  # a mistake is told before anything slow is imported
@@ -179,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what would be searched and what it reaches, train nothing"
     )
     runs.add_argument("--list-spaces", action="store_true", help="say which spaces there are")
+    runs.add_argument("--quiet", action="store_true", help="say nothing but the result; state/search.log has the rest")
     runs.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     return program
 

@@ -23,10 +23,10 @@ from .record import Record
 from .result.ending import Ending, Outcome
 from .run import Run
 from .run.copy import Mirror
-from .run.watch import Watch
 from .stages import Stages
 from .tune.conductor import Conductor, Queue
 from .tune.tuner import Work, checkpoint_name, run_trials
+from .watch.watch import Watch
 
 SAID = {
     "parent": "the vanilla network that candidates inherit from",
@@ -188,6 +188,7 @@ class Search:
             run=self.run.folder.name,
             stage=leg.name,
             judge=judge,
+            costs=self.ready.table.total,
             trials=queue.to_do,
             resources=resources(question),
             checkpoints=self.checkpoints,
@@ -238,7 +239,7 @@ class Search:
         if start - self.shown_at < max(SHOWN_EVERY_S, SHOWN_SHARE * self.shown_s):
             return
         try:
-            self.ending.export()
+            self.ending.export(self.watch)
             self.ending.report(self.watch)
         except OSError as error:  # what has ended is in the ledger, and will be exported at the end
             self.watch.said(f"the report can't be written: {error.strerror or error}")

@@ -39,8 +39,9 @@ from .run import Run
 from .run.journal import TornWarning
 from .run.provenance import provenance
 from .run.run import require_new
-from .run.watch import Careful, Watch
 from .stages import Stages
+from .watch.watch import Several, Watch
+from .watchers import watched
 
 Data = Mapping[str, Any] | Sequence[Any] | None
 
@@ -78,14 +79,14 @@ def search(
     if model is not None:
         written["model"] = model if isinstance(model, str) else give(model)
     if resume is not None:
-        return go_on(Path(resume), written, Careful(watch or Watch()), data)
+        return go_on(Path(resume), written, Several([watch or Watch()]), data)
     if isinstance(model, nn.Module) and "weights" not in written and written.get("judge", "inherited") == "inherited":
         written["weights"] = PRETRAINED  # its own
     if data is not None and "dataset" in written:
         raise BadInput(f"data is given, so dataset must be left out, got {written['dataset']!r}")
     if data is not None:
         written["dataset"] = GIVEN
-    return begin(asked(written), Careful(watch or Watch()), data)
+    return begin(asked(written), Several([watch or Watch()]), data)
 
 
 def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
@@ -108,7 +109,7 @@ def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
         run = stack.enter_context(Run.create(ready.question, about, state, ready.weights))
         candidates = Candidates(run, ready.space, ready.table, ready.feasible)
         stages = Stages(run, ready.space, ready.table, ready.feasible, candidates)
-        return Search(run, ready, stages, cluster, watch).run_it()
+        return Search(run, ready, stages, cluster, watched(watch, run, ready.space, ready.table)).run_it()
 
 
 def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = None) -> Outcome:
@@ -144,7 +145,8 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = 
         move_checkpoints(run, watch)
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
         stages = replace(stages, run=run)
-        return Search(run, Prepared(question, space, data, table, feasible), stages, cluster, watch).run_it()
+        ready = Prepared(question, space, data, table, feasible)
+        return Search(run, ready, stages, cluster, watched(watch, run, space, table)).run_it()
 
 
 def _let_be_built(question: Question, again: bool) -> None:

@@ -115,6 +115,6 @@ def test_operators_training_and_costs_import_without_ray_and_optuna() -> None:
     code = (
         "import sys; sys.modules['ray'] = sys.modules['optuna'] = None; "
         "import search_spaces, trainers.proxy, trainers.data, nas.cost.table, nas.feasible; "
-        "import nas.result.front, nas.run"
+        "import nas.front, nas.run"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -53,6 +53,11 @@ class CostTable:
             for v in space.variables
         ]
 
+    def ends(self, space: Space, metric: str) -> tuple[float, float]:
+        """What the cheapest and the dearest architecture of the space cost."""
+        options, rest = self.options(space, metric), self.rest[metric]
+        return rest + sum(float(c.min()) for c in options), rest + sum(float(c.max()) for c in options)
+
     def totals(self, space: Space, metric: str, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Costs of many architectures at once: option indices ``(n, variables)`` → ``(n,)``."""
         columns = [column[indices[:, i]] for i, column in enumerate(self.options(space, metric))]

@@ -12,15 +12,15 @@ from search_spaces.checks import BadInput
 from search_spaces.space import parse_space
 
 from ..cost.table import CostTable, table_from
+from ..front import pareto_front
 from ..papers.rows import Point as Published
 from ..papers.rows import published
 from ..pooled import Pooled
+from ..progress import Point, progress, scale_of
 from ..record import Record
 from ..result.export import best_of
 from ..result.found import Found, noise_in
-from ..result.front import pareto_front
 from ..result.measured import Measured
-from ..result.progress import Point, progress, scale_of
 from ..result.verdict import Verdict, verdict_of
 from ..run import Run
 from ..stages import pooled_of
@@ -121,10 +121,14 @@ class Facts:
     def progress(self) -> list[Point]:
         """After each candidate."""
         budgets = self.run.question.budget
-        metric, least = (budgets[0].metric if budgets else "flops"), None
+        return progress(self.candidates, budgets, scale_of(budgets, self._range, self.classes))
+
+    def _range(self, metric: str) -> tuple[float, float]:
+        """What networks of the space cost; where that is not known, those that there are."""
         if self.space is not None and self.table is not None:
-            least = self.table.rest[metric] + sum(float(c.min()) for c in self.table.options(self.space, metric))
-        return progress(self.candidates, budgets, scale_of(self.candidates, budgets, self.classes, least))
+            return self.table.ends(self.space, metric)
+        known = [r.costs[metric] for r in self.finished if metric in r.costs]
+        return min(known, default=0.0), max(known, default=0.0)
 
     def by_model(self, record: Record) -> tuple[float, float] | None:
         """Mean and standard deviation of its true accuracy, as the model over all scores has them."""

@@ -9,15 +9,15 @@ from search_spaces import Space
 from search_spaces.late import Late
 
 from ..cost.latency import describe
+from ..front import pareto_front
 from ..pooled import Pooled
 from ..preparation import device_for_costs
 from ..record import Record
 from ..run import Run
-from ..run.watch import Watch
 from ..stages import Stages, pooled_of
+from ..watch.watch import Watch
 from .export import Exporter, best_of, measure_whole, to_be_measured
 from .found import Found, noise_in
-from .front import pareto_front
 from .measured import Measured
 from .verdict import Verdict, verdict_of
 
@@ -65,9 +65,12 @@ class Ending:
         self.device = device_for_costs(run.question)
         self.exporter = Exporter(run, space, self.device, measured_on)
 
-    def export(self) -> None:
-        """What there is, with what was measured before."""
-        self.exporter.export(self.candidates.ledger.records, self._found(self._known()))
+    def export(self, watch: Watch | None = None) -> None:
+        """What there is, with what was measured before; ``watch`` is told what the best is."""
+        found = self._found(self._known())
+        best = self.exporter.export(self.candidates.ledger.records, found)
+        if watch is not None and best is not None:
+            watch.best(best, None if found.pool is None else found.pool.predicted.get(best.key))
 
     def report(self, watch: Watch) -> None:
         """The report, as things stand. A fault in it ends no search: what was found is exported before.

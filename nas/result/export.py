@@ -12,13 +12,13 @@ from trainers.full.recipe import full_recipe
 
 from ..budget import broken
 from ..cost.latency import describe
+from ..front import pareto_front
 from ..metrics import METRICS
 from ..record import Record
 from ..run import Run
 from ..run.files import write_yaml
 from ..run.provenance import provenance
 from .found import Found, noise_in
-from .front import pareto_front
 from .measured import Measured
 from .verdict import Standing
 

@@ -10,7 +10,7 @@ from trainers.report import Report, Status
 
 from ..candidates import Candidate
 from ..record import Record
-from ..run.watch import Watch
+from ..watch.watch import Watch
 
 FEW = 4
 STARVED = 0.5  # of the time that it took, a trial's share of its cores
@@ -67,9 +67,11 @@ class Conductor:
 
     def begin(self, trial: str) -> Candidate | None:
         """The candidate that a new trial judges; ``None`` where there is none any more."""
+        start = time.monotonic()
         candidate = None if self.over else self.candidates.suggest()
         if candidate is not None:
             self.names[trial] = candidate.name
+            self.watch.began(candidate, time.monotonic() - start)
         return candidate
 
     def started(self, trial: str) -> None:

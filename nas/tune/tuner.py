@@ -16,9 +16,11 @@ from ray import tune
 from ray.tune.search import Searcher
 from rich.text import Text
 
+from search_spaces import Architecture
 from trainers.judges.base import Judge
 
 from ..candidates import Candidate
+from ..metrics import show
 from ..record import Record
 from .conductor import Conductor
 from .trial import Trial
@@ -33,6 +35,7 @@ class Work:
 
     Args:
         run: the run's name, for the dashboard. ``stage`` tells its checkpoints from another stage's.
+        costs: of an architecture, by metric.
         trials: how many are still to end.
         resources: of one trial: ``cpu`` and ``gpu``.
         checkpoints: a folder that all trials reach, or ``None``.
@@ -44,6 +47,7 @@ class Work:
     run: str
     stage: str
     judge: Judge
+    costs: Callable[[Architecture], Mapping[str, float]]
     trials: int
     resources: Mapping[str, float]
     checkpoints: str | None
@@ -59,10 +63,12 @@ def run_trials(work: Work, conductor: Conductor) -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # Tune's own snapshot: nobody reads it
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "100000")  # how many wait is the searcher's business, below
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a process that died is said in a line of ours
-    trainable = tune.with_parameters(Trial, judge=work.judge, checkpoints=work.checkpoints)
+    with_judge = tune.with_parameters(Trial, judge=work.judge, checkpoints=work.checkpoints)
+    trainable = tune.with_resources(with_judge, dict(work.resources))
+    trainable.__name__ = trainable.__qualname__ = f"{work.run}, {work.stage}"  # what the dashboard calls its actors
     with tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, dict(work.resources)),
+            trainable,
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(conductor, work),
                 num_samples=work.trials,
@@ -107,7 +113,8 @@ class _Searcher(Searcher):
             return Searcher.FINISHED
         text = json.dumps(candidate.architecture.to_dict())  # Tune keeps it: nested dicts would be large
         file = checkpoint_name(self.work.stage, candidate)
-        return {"architecture": text, "name": candidate.name, "file": file, "seed": candidate.seed}
+        title = f"{self.work.run} {candidate.name} {show('flops', self.work.costs(candidate.architecture)['flops'])}"
+        return {"architecture": text, "title": title, "file": file, "seed": candidate.seed}
 
     def _places(self) -> int:
         """Trials that may be open; the cluster is not asked at every turn of Tune's loop."""

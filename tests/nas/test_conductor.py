@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from nas.run.watch import Careful, Watch
 from nas.tune import conductor as module
 from nas.tune.conductor import FEW, Conductor
+from nas.watch.watch import Several, Watch
 from search_spaces.checks import BadInput
 from trainers.cluster.connection import Cluster
 from trainers.report import Report, Status
@@ -236,7 +236,7 @@ def test_a_display_that_breaks_costs_nothing(queue: Queue) -> None:
             raise RuntimeError("the terminal is gone")
 
     kept: list[object] = []
-    conductor = Conductor(queue, kept.append, Careful(Broken()))
+    conductor = Conductor(queue, kept.append, Several([Broken()]))
     for trial in "abc":
         end(conductor, trial, finished())
     assert len(queue.updates) == len(kept) == 3

@@ -15,8 +15,8 @@ import yaml
 from PIL import Image
 
 from nas.command_line import main
+from nas.front import pareto_front
 from nas.question import asked
-from nas.result.front import pareto_front
 from nas.run import Run
 from nas.run.copy import Mirror, require_writable
 from nas.run.ledger import read_ledger

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.front import pareto_front
 from nas.metrics import METRICS
 from nas.record import Record, record_from
-from nas.result.front import pareto_front
 from nas.run.journal import TornWarning
 from nas.run.ledger import Ledger, read_ledger
 from nas.run.lock import locked

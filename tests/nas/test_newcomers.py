@@ -11,13 +11,13 @@ import yaml
 from rich.console import Console
 
 from nas import search
+from nas.front import pareto_front
 from nas.metrics import METRICS, OBJECTIVES
 from nas.result.found import Found
-from nas.result.front import pareto_front
 from nas.result.tables import print_results
 from nas.run import Run
-from nas.run.watch import Watch
 from nas.stopping import STOPPING
+from nas.watch.watch import Watch
 from search_spaces.checks import BadInput
 from trainers.judges import JUDGES
 from trainers.report import Status

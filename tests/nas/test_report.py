@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from nas.budget import parse_budget
 from nas.command_line import parser
 from nas.cost.table import CostTable, build_table, table_to_document
+from nas.progress import Scale, progress
 from nas.question import asked
 from nas.record import Record
 from nas.report.__main__ import main
@@ -28,7 +29,6 @@ from nas.report.command import command_of
 from nas.report.facts import Facts
 from nas.report.sections import answer_of
 from nas.report.writing import DRAWN, write_comparison, write_report
-from nas.result.progress import Scale, progress
 from nas.run import Run
 from nas.run.ledger import Ledger
 from search_spaces import VANILLA, Choice, Space

@@ -12,18 +12,18 @@ import pytest
 import yaml
 from rich.console import Console
 
+from nas.front import pareto_front
 from nas.metrics import METRICS, OBJECTIVES
 from nas.question import asked
 from nas.record import FORMAT, Record
 from nas.result.found import Found
-from nas.result.front import pareto_front
 from nas.result.measured import Measured
 from nas.result.tables import print_results
 from nas.run import Run
 from nas.run.ledger import Ledger
 from nas.run.run import require_new
-from nas.run.watch import Watch
 from nas.searching import move_checkpoints
+from nas.watch.watch import Watch
 from search_spaces.checks import BadInput
 from trainers.report import Status
 from trainers.whole_file import write_whole
@@ -65,7 +65,7 @@ def test_reading_a_run_imports_neither_torch_nor_ray(tmp_path: Path) -> None:
     run = made(tmp_path)
     Ledger.open(run.ledger_file).append(record("0001"))
     code = (
-        "import sys; from pathlib import Path; from nas.run import Run; from nas.result.front import pareto_front\n"
+        "import sys; from pathlib import Path; from nas.run import Run; from nas.front import pareto_front\n"
         f"run = Run.read(Path({str(run.folder)!r})); print(len(pareto_front(run.candidates)), run.question.trials)\n"
         "assert not {'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     )

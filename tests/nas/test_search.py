@@ -24,9 +24,9 @@ from nas.question import Question
 from nas.report.writing import DRAWN
 from nas.result.ending import Outcome
 from nas.run import Run
-from nas.run.watch import Watch
 from nas.stages import Stages
 from nas.tune.tuner import slim
+from nas.watch.watch import Watch
 from search_spaces import Space, load_space
 from search_spaces.checks import BadInput
 from trainers.cluster.connection import connected

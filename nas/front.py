@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import METRICS, OBJECTIVES
-from ..record import Record
+from .metrics import METRICS, OBJECTIVES
+from .record import Record
 
 Array = NDArray[np.float64]
 

@@ -1,11 +1,11 @@
 """How a search went on: what it had after each trial."""
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..budget import Budget, broken
-from ..record import Record
+from .budget import Budget, broken
+from .record import Record
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,15 @@ class Scale:
     chance: float
 
 
-def scale_of(
-    records: Iterable[Record], budgets: Sequence[Budget], classes: int, least: float | None = None
-) -> Scale | None:
+def scale_of(budgets: Sequence[Budget], costs: Callable[[str], tuple[float, float]], classes: int) -> Scale:
     """By the first budget's metric and limit; without one by FLOPs, up to the dearest network.
 
     Args:
-        least: what the cheapest network of the space costs; by default the cheapest that there is.
+        costs: of a metric, what the cheapest and the dearest network have.
     """
-    finished = [r for r in records if r.finished]
-    if not finished:
-        return None
     metric = budgets[0].metric if budgets else "flops"
-    costs = [r.costs[metric] for r in finished if metric in r.costs]
-    if not costs:
-        return None
-    most = budgets[0].limit if budgets else max(costs)
-    return Scale(metric, min(costs) if least is None else min(least, *costs), most, 1 / classes)
+    least, most = costs(metric)
+    return Scale(metric, least, budgets[0].limit if budgets else most, 1 / classes)
 
 
 def progress(records: Iterable[Record], budgets: Sequence[Budget], scale: Scale | None) -> list[Point]:

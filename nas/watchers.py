@@ -1,0 +1,28 @@
+"""Who watches a search besides the terminal: its log, the tools of the trade, Ray's dashboard."""
+
+from contextlib import suppress
+from functools import partial
+
+from search_spaces import Space
+
+from .cost.table import CostTable
+from .progress import scale_of
+from .run import Run
+from .tune.gauges import Gauges
+from .watch.log import Log
+from .watch.optuna_journal import OptunaJournal
+from .watch.tensorboard import TrialBoards
+from .watch.watch import Asked, Several, Watch
+
+
+def watched(watch: Watch, run: Run, space: Space, table: CostTable) -> Watch:
+    """``watch`` and all others, told in turn."""
+    budgets, classes = run.question.budget, int(run.document["data"]["classes"])
+    scale = scale_of(budgets, partial(table.ends, space), classes)
+    others: list[Watch] = [Log(run.state / "search.log"), TrialBoards(run.folder / "tensorboard")]
+    with suppress(OSError):  # on a full disk there is none
+        ended = [*run.candidates, *run.references]
+        others.append(OptunaJournal(run.state / "optuna.log", run.folder.name, space, budgets, ended))
+    every = Several([watch, *others, Gauges(run.folder.name)])
+    every.searches(Asked(run.folder.name, budgets, scale), run.candidates)
+    return every
