@@ -25,10 +25,11 @@ class TrialBoards(Watch):
                 for epoch, value in enumerate(values, 1):
                     writer.add_scalar(f"trial/{name}", value, epoch)
             if record.finished:
-                found = {"accuracy": record.accuracy or 0.0, **record.costs}
-                writer.add_hparams(
-                    _settings(record.architecture), {f"found/{n}": v for n, v in found.items()}, name="."
-                )
+                found = {f"found/{n}": v for n, v in {"accuracy": record.accuracy or 0.0, **record.costs}.items()}
+                for summary in hparams(_settings(record.architecture), found):
+                    writer.file_writer.add_summary(summary)  # ``add_hparams`` would open a file of the same name
+                for name, value in found.items():
+                    writer.add_scalar(name, value)
 
 
 def _settings(architecture: Mapping[str, Mapping[str, Mapping[str, object]]]) -> dict[str, str]:
