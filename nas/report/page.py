@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ class Part:
 
     Args:
         closed: the words to open a table by that is closed at first.
+        least_px: a figure's width, where less could not be read: on a phone it is scrolled.
     """
 
     title: str = ""
@@ -30,6 +31,7 @@ class Part:
     code: str = ""
     closed: str = ""
     id: str = ""
+    least_px: int = 0
 
     @property
     def numbers(self) -> set[int]:
@@ -62,7 +64,7 @@ def page(title: str, subtitle: str, answer: str, sections: Sequence[Section], fo
                 if part.figure is not None:
                     name = f"figure-{len(figures) + 1}"
                     figures[name] = part.figure
-                    part = Part(part.title, part.text, part.figure, id=name)
+                    part = replace(part, id=name)
                 parts.append(part)
             rows.append(parts)
         numbered.append(Section(section.id, section.title, section.text, rows))

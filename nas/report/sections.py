@@ -16,6 +16,7 @@ from .style import Figure, heading, short
 from .trial_figures import curves_figure, failures, progress_figure, time_figure
 
 MOST_FAILED = 200
+ROOM_PX, COLUMN_PX = 200, 16  # of a table of colours
 
 
 def sections_of(facts: Facts) -> list[Section]:
@@ -51,8 +52,8 @@ def subtitle_of(facts: Facts) -> str:
     return f"A search of {question.space_name}{limits}; {ended}, {question.trials} planned; {how}."
 
 
-def _figure(figure: Figure | None, title: str, text: str = "") -> list[Part]:
-    return [] if figure is None else [Part(title, text, figure)]
+def _figure(figure: Figure | None, title: str, text: str = "", least_px: int = 0) -> list[Part]:
+    return [] if figure is None else [Part(title, text, figure, least_px=least_px)]
 
 
 def _rows(*rows: Sequence[Part]) -> list[Sequence[Part]]:
@@ -174,6 +175,7 @@ def _learned(facts: Facts) -> Section:
         "The effect of each choice at each layer",
         "Points of accuracy against the mean of the layer's options, with their errors: one that is smaller than its "
         "error is not known.",
+        least_px=ROOM_PX + COLUMN_PX * len({option for _, names, *_ in effects for option in names}),
     )
     text = (
         "A model over all scores, additive over the layers' choices: what single scores can't say." if effects else ""
