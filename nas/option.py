@@ -48,6 +48,11 @@ def read_budgets(texts: str | Iterable[str]) -> tuple[Budget, ...]:
     return tuple(parse_budget(str(text)) for text in ([texts] if isinstance(texts, str) else texts))
 
 
+def read_words(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """One or several."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
 def read_space(name_or_path: str) -> str:
     """A name, or a whole path, known to be there or not yet."""
     path = space_path(str(name_or_path))

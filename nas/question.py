@@ -29,6 +29,7 @@ from .option import (
     read_trials,
     read_weights_option,
     read_whole,
+    read_words,
 )
 from .samplers import SAMPLERS
 from .stopping import STOPPING
@@ -213,6 +214,13 @@ class Question:
     storage: str | None = option(
         None, KEPT, "a shared folder or cloud address (s3://…) for checkpoints and a copy of the run", read=read_address
     )
+    log: tuple[str, ...] = option(
+        (),
+        KEPT,
+        "note the search's figures there, too: mlflow, wandb; may be given several times",
+        repeated=True,
+        read=read_words,
+    )
     output: Path = option(
         Path("results"),
         KEPT,
@@ -382,6 +390,7 @@ def to_document(question: Question) -> dict[str, Any]:
     """What ``search.yaml`` keeps of a question, in plain values."""
     plain = {
         "budget": [str(budget) for budget in question.budget],
+        "log": list(question.log),
         "data_root": None if question.data_root is None else str(question.data_root),
         "weights": None if question.weights is None else str(question.weights),
         "recipe": asdict(question.recipe),

@@ -18,6 +18,7 @@ from trainers import checkpoint
 from trainers.cluster.connection import Cluster, connected
 from trainers.data import GIVEN
 from trainers.data.given import image_data
+from trainers.full.boards import require_boards
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
@@ -94,6 +95,7 @@ def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
     question = named(question)
     given = None if data is None else image_data(data, question.proxy_resolution)
     require_new(question)
+    require_boards(question.log)
     with ExitStack() as stack:
         cluster = _joined(question, stack)
         ready = prepare(question, None if cluster is None else cluster.gpus, watch.doing, given)
@@ -116,6 +118,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = 
     """A search that was begun before; one that has nothing left to do is reported, and nothing of it is changed."""
     with ExitStack() as stack:
         run = stack.enter_context(Run.open(folder, written))
+        require_boards(run.question.log)
         _let_be_built(run.question, "model" in written)
         space = parse_space(run.question.space_name, run.space_document, str(run.state / "space.yaml"))
         table = table_from(run.costs_document)

@@ -7,8 +7,10 @@ from search_spaces import Space
 
 from .cost.table import CostTable
 from .progress import scale_of
+from .question import to_document
 from .run import Run
 from .tune.gauges import Gauges
+from .watch.boards import SearchBoards
 from .watch.log import Log
 from .watch.optuna_journal import OptunaJournal
 from .watch.tensorboard import TrialBoards
@@ -16,10 +18,17 @@ from .watch.watch import Asked, Several, Watch
 
 
 def watched(watch: Watch, run: Run, space: Space, table: CostTable) -> Watch:
-    """``watch`` and all others, told in turn."""
+    """``watch`` and all others, told in turn.
+
+    Raises:
+        BadInput: a board that was asked for can't be begun.
+    """
     budgets, classes = run.question.budget, int(run.document["data"]["classes"])
     scale = scale_of(budgets, partial(table.ends, space), classes)
-    others: list[Watch] = [Log(run.state / "search.log"), TrialBoards(run.folder / "tensorboard")]
+    said = {name: value for name, value in to_document(run.question).items() if name != "recipe"}
+    said |= to_document(run.question)["recipe"]
+    boards = SearchBoards(run.question.log, run.folder, said, len(run.candidates), watch.said)
+    others: list[Watch] = [Log(run.state / "search.log"), TrialBoards(run.folder / "tensorboard"), boards]
     with suppress(OSError):  # on a full disk there is none
         ended = [*run.candidates, *run.references]
         others.append(OptunaJournal(run.state / "optuna.log", run.folder.name, space, budgets, ended))

@@ -26,7 +26,10 @@ from .journal import TornWarning
 from .ledger import read_ledger
 from .lock import locked
 
-OWN_SPACE = dict.fromkeys(("model", "detector", "classes", "resolution"))  # of a run before there were such options
+LATER: dict[str, Any] = {
+    **dict.fromkeys(("model", "detector", "classes", "resolution")),
+    "log": [],
+}  # than some runs: their values
 MEASURED = {"trials", "networks", "device", "complete"}
 State = Mapping[str, Mapping[str, Any]]
 
@@ -133,7 +136,7 @@ class Run:
                 document = {"repeats": 0, "final": 0, "weights": None, **document}
             elif version not in (3, FORMAT):  # 3: its scores are of other recipes
                 raise BadInput(f"its format is {version}, this version reads 1 to {FORMAT}")
-            document = {**OWN_SPACE, **document}
+            document = {**LATER, **document}
             return cls(folder, str(document["id"]), from_document(document, folder), document)
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, BadInput):

@@ -19,6 +19,7 @@ EXAMPLES = {
     "space": "compconv_c0",
     "budget": ["1GFLOPs", "2ms"],
     "model": "timm:resnet26d",
+    "detector": "retinanet",
     "classes": 10,
     "resolution": 96,
     "judge": "inherited",
@@ -41,6 +42,7 @@ EXAMPLES = {
     "address": "auto",
     "allow_unauthenticated": True,
     "storage": "shared",
+    "log": ["mlflow"],
     "output": "elsewhere",
     "name": "mine",
 }
@@ -82,7 +84,7 @@ def test_weights_alone_ask_for_the_judge_that_starts_from_them() -> None:
 def test_the_command_line_has_no_option_beside_these() -> None:
     """One that is added to the parser alone would be lost on the way."""
     written = {o for action in parser()._actions for o in action.option_strings}
-    others = ("resume", "dry_run", "list_spaces", "version", "help")
+    others = ("resume", "dry_run", "list_spaces", "quiet", "version", "help")
     assert written - {"-h"} == {f"--{name.replace('_', '-')}" for name in (*options(), *others)}
 
 

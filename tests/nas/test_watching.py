@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import optuna
 import pytest
 import ray
@@ -29,6 +30,7 @@ from nas.cost.table import CostTable
 from nas.progress import Scale
 from nas.record import Record
 from nas.tune.gauges import GAUGES, PREFIX
+from nas.watch.boards import SearchBoards
 from nas.watch.log import Log
 from nas.watch.optuna_journal import CONSTRAINTS, OptunaJournal
 from nas.watch.tally import Tally
@@ -263,3 +265,25 @@ def _studies(journal: Path) -> list[Mapping[str, Any]]:
                     time.sleep(0.5)
         finally:
             process.terminate()
+
+
+def test_a_searchs_figures_stand_on_a_board(
+    tmp_path: Path, space: Space, table: CostTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run of MLflow's for a search, gone on with after an interruption."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(f"file://{tmp_path}/mlruns")
+    said: list[str] = []
+    records = [record(candidate(f"{i:04d}", space, i), table, 0.5 + i / 100) for i in range(1, 4)]
+    for before, after in ((0, 2), (2, 3)):
+        boards = SearchBoards(("mlflow",), tmp_path, {"space": "six"}, before, said.append)
+        boards.searches(ASKED, records[:before])
+        for one in records[before:after]:
+            boards.ended(one)
+        boards.closed()
+    assert said == []
+    (run,) = mlflow.search_runs(output_format="list")
+    found = mlflow.MlflowClient().get_metric_history(run.info.run_id, "search/accuracy")
+    assert [(m.step, m.value) for m in found] == [(i, pytest.approx(0.5 + i / 100)) for i in (1, 2, 3)]
+    assert {"search/flops", "search/hypervolume"} <= set(run.data.metrics)
+    assert run.data.params == {"space": "six"}
