@@ -1,0 +1,26 @@
+"""The pages under docs/ say what the code says."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+
+
+def test_the_page_of_options_is_what_the_code_says() -> None:
+    """``python docs/make_options.py`` writes it anew."""
+    made = runpy.run_path(str(ROOT / "docs" / "make_options.py"))["page"]()
+    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == made
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    named = re.findall(r"`((?:docs|deploy|benchmarks|search_spaces)/[\w./-]+)`", text)
+    missing += [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
+    assert missing == []
