@@ -6,8 +6,7 @@
 
 Searches by Ray, several seeds of each sampler with as many trials: small ones in the space of ``small.yaml`` (the judge
 ``inherited``, as in ``table.py``), or the main job's. What each names by the model, and the uniform settings that stood
-beside it, are judged again under seeds that no search had; the differences are from the uniform setting that is best of
-all then. What was begun is gone on with: the searches that are in ``--runs``, and those of ``--continue``.
+beside it and scored best, are judged again under seeds that no search had; the differences are from that one. What was begun is gone on with: the searches that are in ``--runs``, and those of ``--continue``.
 """
 
 import argparse
@@ -31,6 +30,7 @@ from trainers.judges import JUDGES, WANT_PARENT
 from trainers.report import Status
 
 FIRST_SEED = 100
+UNIFORM = "uniform "
 SAME = 0.006  # points: a record is rounded
 RESOLUTIONS = {table.SPACE: table.RESOLUTION}  # pixels of a proxy, where it is not a run's
 Scores = Mapping[str, Sequence[float]]  # a network's key → its points, one for each seed
@@ -66,7 +66,7 @@ def searched(
     epochs = sum(r.epoch for r in run.candidates) / (run.question.recipe.epochs * len(run.candidates))
     line = {"sampler": sampler, "seed": seed, "named": named.key, "trial": name, "gflops": named.costs["flops"] / 1e9}
     line |= {"epochs": round(epochs, 3), "score": round(100 * (named.accuracy or 0), 2)}
-    return line, {named.key: named, **{f"uniform {r.key}": r for r in uniform.values()}}
+    return line, {named.key: named, **{f"{UNIFORM}{r.key}": r for r in uniform.values()}}
 
 
 def resolution(asked: argparse.Namespace) -> int:
@@ -116,7 +116,7 @@ def summary(
     means = {name: statistics.fmean(found) for name, found in scores.items()}
     within = [statistics.variance(found) for found in scores.values() if len(found) > 1]
     noise = statistics.fmean(within) ** 0.5 if within else 0.0
-    best = max((name for name in means if name.startswith("uniform ")), key=lambda name: means[name])
+    best = max((name for name in means if name.startswith(UNIFORM)), key=lambda name: means[name])
     shown = networks[best].name if best in networks else best
     told: dict[str, Any] = {"best uniform": [shown, round(means[best], 2)], "noise": round(noise, 2)}
     for sampler in asked.samplers:
@@ -149,14 +149,20 @@ def main() -> None:
     weights = parent_of(asked)
     before = json.loads(asked.earlier.read_text()) if asked.earlier else {"searches": [], "judged again": {}}
     known = {name: found for name, found in before["judged again"].items() if len(found) == asked.again}
-    lines, networks = list(before["searches"]), dict[str, Record]()
+    lines, networks, uniform = list(before["searches"]), dict[str, Record](), dict[str, list[Record]]()
     done = {(line["sampler"], line["seed"]) for line in lines}
     for seed in range(asked.seeds):
         for sampler in [s for s in asked.samplers if (s, seed) not in done]:
             line, found = searched(sampler, seed, asked, weights)
             lines.append(line)
-            networks |= found
+            networks |= {name: r for name, r in found.items() if not name.startswith(UNIFORM)}
+            for name, r in found.items():
+                if name.startswith(UNIFORM):
+                    uniform.setdefault(name, []).append(r)
             print(json.dumps(line), flush=True)
+    if uniform:  # the best by its scores in all searches, each under a seed of its own: nothing chose them by those
+        best = max(uniform, key=lambda name: statistics.fmean(r.accuracy or 0.0 for r in uniform[name]))
+        networks[best] = uniform[best][0]
     scores = judged_again(networks, known, weights, asked)
     told = summary(lines, scores, networks, asked)
     print(json.dumps(told, indent=1))

@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,17 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     named = re.findall(r"`((?:docs|deploy|benchmarks|search_spaces)/[\w./-]+)`", text)
     missing += [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
     assert missing == []
+
+
+def test_the_examples_from_python_run(tmp_path: Path) -> None:
+    """One after the other, as somebody would type them."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    (tmp_path / "all.py").write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "all.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Slot(name='layer1.0.conv2'" in done.stdout
+    assert "tensor(True)" in done.stdout
+    assert "on the front" in done.stdout
