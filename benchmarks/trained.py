@@ -6,7 +6,8 @@
 
 Searches by Ray, several seeds of each sampler with as many trials: small ones in the space of ``small.yaml`` (the judge
 ``inherited``, as in ``table.py``), or the main job's. What each names by the model, and the uniform settings that stood
-beside it and scored best, are judged again under seeds that no search had; the differences are from that one. What was begun is gone on with: the searches that are in ``--runs``, and those of ``--continue``.
+beside it and scored best, are judged again under seeds that no search had; the differences are from that one. What was
+begun is gone on with: the searches that are in ``--runs``, and those of ``--continue``.
 """
 
 import argparse

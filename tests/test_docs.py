@@ -1,9 +1,11 @@
 """The pages under docs/ say what the code says."""
 
+import json
 import re
 import runpy
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,19 @@ def test_the_examples_from_python_run(tmp_path: Path) -> None:
     assert "Slot(name='layer1.0.conv2'" in done.stdout
     assert "tensor(True)" in done.stdout
     assert "on the front" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """Its cells one after the other; the guard is what a script needs, and a notebook does not."""
+    cells = json.loads((ROOT / "docs" / "search.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "code")
+    script = f"def main():\n{textwrap.indent(code, '    ')}\n\n\nif __name__ == '__main__':\n    main()\n"
+    (tmp_path / "cells.py").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report.html" in done.stdout
+    assert done.stdout.count(" points") == 5
+    assert "parameters" in done.stdout
