@@ -5,13 +5,14 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from search_spaces.catalogue import list_spaces, operators_of, read_space
 from search_spaces.checks import BadInput, expanded
 from search_spaces.late import Late
+from search_spaces.one_line import BAD_INPUT, Parser
 
 from .budget import within
 from .question import asked, named, options
@@ -24,7 +25,6 @@ from .watch.watch import Several
 if TYPE_CHECKING:
     from .result.ending import Outcome
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 NOTHING_FOUND = 1
 EPILOG = """examples:
@@ -38,12 +38,6 @@ _begin = Late(
 _go_on = Late("nas.searching", "go_on")
 _prepare = Late("nas.preparation", "prepare")
 _print_dry_run = Late("nas.result.dry_run", "print_dry_run")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, exit status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists all options)\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -149,7 +143,7 @@ def _with_negative_values(arguments: Sequence[str]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """It leaves out what the user did not write."""
-    program = _Parser(
+    program = Parser(
         prog="launch.py",
         description=__doc__,
         epilog=EPILOG,

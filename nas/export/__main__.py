@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -17,6 +17,7 @@ from search_spaces.backbones.foreign import imported
 from search_spaces.catalogue import read_yaml
 from search_spaces.checks import BadInput, expanded
 from search_spaces.late import Late
+from search_spaces.one_line import BAD_INPUT, Parser
 from trainers.data import DATASETS
 from trainers.full.data import FullData, load
 from trainers.whole_file import write_whole
@@ -27,7 +28,6 @@ from .deployed import Deployed, deployed, sample
 if TYPE_CHECKING:
     from .onnx import Agreement
 
-BAD_INPUT = 2
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _agreement, _quantise, _write_onnx = (
     Late("nas.export.onnx", name) for name in ("agreement", "quantise", "write_onnx")
@@ -39,14 +39,8 @@ onnxruntime on test images, beside the network in torch.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, exit status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists all options)\n")
-
-
 def parser() -> argparse.ArgumentParser:
-    made = _Parser("python -m nas.export", description=DESCRIPTION)
+    made = Parser("python -m nas.export", description=DESCRIPTION)
     made.add_argument("architecture", type=Path, help="its YAML, such as trained.yaml of python -m trainers.full")
     made.add_argument("--model", help="PACKAGE.MODULE:FUNCTION, where the YAML names a network of your own code")
     made.add_argument("--weights", type=Path, help="safetensors or a torch state dict; default: what the YAML names")

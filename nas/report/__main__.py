@@ -1,32 +1,24 @@
 """``python -m nas.report RUN [RUN …]``: (re)draws the report of a run, finished or not, or compares several."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
 from search_spaces.checks import BadInput, expanded
 from search_spaces.late import Late
+from search_spaces.one_line import BAD_INPUT, Parser
 
 from ..run import Run
 
-BAD_INPUT = 2
 _write_report = Late("nas.report.writing", "write_report")
 _write_comparison = Late("nas.report.writing", "write_comparison")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, exit status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists all options)\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    made = _Parser("python -m nas.report", description="Draws the report of a run, going on or not; compares several.")
+    made = Parser("python -m nas.report", description="Draws the report of a run, going on or not; compares several.")
     made.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, such as results/NAME")
     made.add_argument("--output", type=Path, metavar="FILE", help="of a comparison (default: compared.html)")
     asked = made.parse_args(arguments)

@@ -15,6 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,6 +148,18 @@ def test_a_run_that_goes_on_is_drawn(space: Space, table: CostTable, tmp_path: P
     (run.folder / "state" / "costs.json").unlink()
     html = write_report(run).read_text()
     assert "Layers can&#39;t be shown:" in html
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_run_of_an_older_format_is_drawn(version: int, space: Space, table: CostTable, tmp_path: Path) -> None:
+    run = made(tmp_path / "run", 10, space, table)
+    document = yaml.safe_load((run.folder / "search.yaml").read_text())
+    later = ("model", "detector", "classes", "resolution", "log", *(("repeats", "final") if version == 2 else ()))
+    old = {name: value for name, value in document.items() if name not in later}
+    (run.folder / "search.yaml").write_text(yaml.safe_dump({**old, "format": version}))
+    html = write_report(Run.read(run.folder)).read_text()
+    assert "Layer by layer" in html
+    assert "10 networks have ended" in html
 
 
 def test_names_are_text_whatever_is_in_them(space: Space, table: CostTable, tmp_path: Path) -> None:

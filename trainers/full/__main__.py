@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,13 +13,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from search_spaces.backbones.foreign import OWN, imported
 from search_spaces.checks import BadInput
 from search_spaces.late import Late
+from search_spaces.one_line import BAD_INPUT, Parser
 
 from ..data import DATASETS
 from . import program
 from .boards import BOARDS, require_boards
 from .team import Team
 
-BAD_INPUT, INTERRUPTED = 2, 130
+INTERRUPTED = 130
 _train_together = Late("trainers.cluster.together", "train_together")  # it imports Ray
 DESCRIPTION = """Trains an architecture in full: one that a search exported, or a published one
 (python -m nas.papers --export ID). The recipe stands in the YAML's section 'training'; the options change it.
@@ -29,14 +30,8 @@ last.pt, metrics.jsonl and TensorBoard's events.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, exit status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists all options)\n")
-
-
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    made = Parser(
         "python -m trainers.full", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument(
