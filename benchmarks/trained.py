@@ -59,7 +59,7 @@ def searched(
             name=folder.name,
             **({} if weights is None else {"weights": str(weights)}),
         )
-    elif len(Run.read(folder).candidates) < asked.trials:
+    elif sum(r.name.isdigit() for r in Run.read(folder).candidates) < asked.trials:
         search(resume=folder)
     run = Run.read(folder)
     found, uniform = by_model(run)
