@@ -5,16 +5,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from search_spaces.late import Late
 from trainers.report import Report, Status
 
 from ..budget import broken
-from ..front import pareto_front
 from ..progress import progress
 from ..record import Record
 from .watch import Asked, Watch
 
 if TYPE_CHECKING:
     from ..candidates import Candidate
+
+
+_pareto_front = Late("nas.front", "pareto_front")  # it imports numpy: a terminal is there before that is wanted
 
 
 class Tally(Watch):
@@ -90,7 +93,8 @@ class Tally(Watch):
 
     def front(self) -> list[Record]:
         """By single scores, without their noise."""
-        return pareto_front(self.candidates)
+        found: list[Record] = _pareto_front(self.candidates)
+        return found
 
     def hypervolume(self) -> float | None:
         """``Point.hypervolume``; ``None`` before anything ended."""

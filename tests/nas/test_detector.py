@@ -30,7 +30,7 @@ def space(tmp_path: Path) -> Path:
 
 
 def test_what_is_asked_is_the_spaces_network_in_a_detector(space: Path, tmp_path: Path) -> None:
-    question = asked({"space": str(space), "budget": "99%", "detector": "retinanet"})
+    question = asked({"space": str(space), "budget": "99%", "detector": "retinanet", "trials": 3})
     assert from_document(to_document(question), tmp_path).detector == "retinanet"
     assert question.title == "narrow-retinanet"
     backbone = space_of(question).backbone
@@ -66,7 +66,7 @@ def test_what_no_detector_can_be_built_on_is_said_with_the_options() -> None:
 @pytest.mark.slow
 def test_it_is_searched_and_gone_on_with(space: Path, tmp_path: Path) -> None:
     small = {"references": False, "final": 0, "repeats": 0, "output": tmp_path, "name": "a", "resolution": 64}
-    outcome = search(str(space), "99%", detector="faster_rcnn", trials=2, epochs=1, **small)  # type: ignore[arg-type]
+    outcome = search(str(space), "99.9%", detector="faster_rcnn", trials=2, epochs=1, **small)  # type: ignore[arg-type]
     assert len(search(resume=tmp_path / "a", trials=3).candidates) == 3
     path = tmp_path / "a" / "best.yaml"
     assert type(build(path)).__name__ == "FasterRCNN"
