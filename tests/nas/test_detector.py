@@ -14,7 +14,7 @@ from search_spaces.checks import BadInput
 from trainers.full import program
 
 SPACE = {
-    "backbone": {"name": "resnet18", "classes": 1000, "resolution": 224, "width": 0.25},
+    "backbone": {"name": "resnet18", "classes": 1000, "resolution": 224, "width": 1.0},
     "exclude": ["conv1", "*downsample*"],
     "choices": [
         {"operator": "vanilla"},
