@@ -74,7 +74,7 @@ def test_it_is_searched_and_gone_on_with(space: Path, tmp_path: Path) -> None:
     network = architecture.inference()
     assert document["metrics"]["flops"] == count_flops(network, (1, 3, 64, 107))
     assert document["metrics"]["params"] == count_params(network)
-    assert document["metrics"]["latency"] > 0
+    assert document["metrics"]["latency_ms"] > 0
     assert outcome.best is not None
     _, question = program.asked(path, {})
     assert (question.recipe.dataset, question.detector, question.resolution) == ("coco", "faster_rcnn", 64)

@@ -219,7 +219,7 @@ class Looking(Watch):
             address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
             self.metrics = urllib.request.urlopen(address, timeout=10).read().decode()
             time.sleep(1)
-        self.actors = [a.class_name for a in list_actors()]
+        self.actors = [a.class_name for a in list_actors(address=ray.get_runtime_context().gcs_address)]
 
 
 @pytest.mark.slow
