@@ -23,6 +23,7 @@ import table
 from proof import by_model
 
 from nas import search
+from nas.budget import broken
 from nas.record import Record
 from nas.run import Run
 from nas.samplers import SAMPLERS
@@ -67,7 +68,8 @@ def searched(
     epochs = sum(r.epoch for r in run.candidates) / (run.question.recipe.epochs * len(run.candidates))
     line = {"sampler": sampler, "seed": seed, "named": named.key, "trial": name, "gflops": named.costs["flops"] / 1e9}
     line |= {"epochs": round(epochs, 3), "score": round(100 * (named.accuracy or 0), 2)}
-    return line, {named.key: named, **{f"{UNIFORM}{r.key}": r for r in uniform.values()}}
+    within = [r for r in uniform.values() if not broken(run.question.budget, r.costs)]
+    return line, {named.key: named, **{f"{UNIFORM}{r.key}": r for r in within}}
 
 
 def resolution(asked: argparse.Namespace) -> int:
@@ -161,7 +163,7 @@ def main() -> None:
                 if name.startswith(UNIFORM):
                     uniform.setdefault(name, []).append(r)
             print(json.dumps(line), flush=True)
-    if uniform:  # the best by its scores in all searches, each under a seed of its own: nothing chose them by those
+    if uniform:  # the best within the budget by its scores in all searches: each has them, under a seed of its own
         best = max(uniform, key=lambda name: statistics.fmean(r.accuracy or 0.0 for r in uniform[name]))
         networks[best] = uniform[best][0]
     scores = judged_again(networks, known, weights, asked)
