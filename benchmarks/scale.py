@@ -169,7 +169,6 @@ def with_ray(searched: Searched, run: Run, workers: int) -> dict[str, Any]:
         run=run.folder.name,
         stage="trials",
         judge=judge,
-        costs=candidates.table.total,
         trials=searched.trials,
         resources=resources,
         checkpoints=None,

@@ -188,7 +188,6 @@ class Search:
             run=self.run.folder.name,
             stage=leg.name,
             judge=judge,
-            costs=self.ready.table.total,
             trials=queue.to_do,
             resources=resources(question),
             checkpoints=self.checkpoints,

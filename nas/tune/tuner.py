@@ -16,11 +16,9 @@ from ray import tune
 from ray.tune.search import Searcher
 from rich.text import Text
 
-from search_spaces import Architecture
 from trainers.judges.base import Judge
 
 from ..candidates import Candidate
-from ..metrics import show
 from ..record import Record
 from .conductor import Conductor
 from .trial import Trial
@@ -35,7 +33,6 @@ class Work:
 
     Args:
         run: the run's name, for the dashboard. ``stage`` tells its checkpoints from another stage's.
-        costs: of an architecture, by metric.
         trials: how many are still to end.
         resources: of one trial: ``cpu`` and ``gpu``.
         checkpoints: a folder that all trials reach, or ``None``.
@@ -47,7 +44,6 @@ class Work:
     run: str
     stage: str
     judge: Judge
-    costs: Callable[[Architecture], Mapping[str, float]]
     trials: int
     resources: Mapping[str, float]
     checkpoints: str | None
@@ -113,8 +109,7 @@ class _Searcher(Searcher):
             return Searcher.FINISHED
         text = json.dumps(candidate.architecture.to_dict())  # Tune keeps it: nested dicts would be large
         file = checkpoint_name(self.work.stage, candidate)
-        title = f"{self.work.run} {candidate.name} {show('flops', self.work.costs(candidate.architecture)['flops'])}"
-        return {"architecture": text, "title": title, "file": file, "seed": candidate.seed}
+        return {"architecture": text, "name": candidate.name, "file": file, "seed": candidate.seed}
 
     def _places(self) -> int:
         """Trials that may be open; the cluster is not asked at every turn of Tune's loop."""
