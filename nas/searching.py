@@ -111,7 +111,7 @@ def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
         run = stack.enter_context(Run.create(ready.question, about, state, ready.weights))
         candidates = Candidates(run, ready.space, ready.table, ready.feasible)
         stages = Stages(run, ready.space, ready.table, ready.feasible, candidates)
-        return Search(run, ready, stages, cluster, watched(watch, run, ready.space, ready.table)).run_it()
+        return Search(run, ready, stages, cluster, watched(watch, run, ready.table, candidates)).run_it()
 
 
 def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = None) -> Outcome:
@@ -149,7 +149,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = 
         run.note({"trials": question.trials, **provenance(device_for_costs(question))})
         stages = replace(stages, run=run)
         ready = Prepared(question, space, data, table, feasible)
-        return Search(run, ready, stages, cluster, watched(watch, run, space, table)).run_it()
+        return Search(run, ready, stages, cluster, watched(watch, run, table, candidates)).run_it()
 
 
 def _let_be_built(question: Question, again: bool) -> None:

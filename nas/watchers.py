@@ -3,8 +3,7 @@
 from contextlib import suppress
 from functools import partial
 
-from search_spaces import Space
-
+from .candidates import Candidates
 from .cost.table import CostTable
 from .progress import scale_of
 from .question import to_document
@@ -17,12 +16,13 @@ from .watch.tensorboard import TrialBoards
 from .watch.watch import Asked, Several, Watch
 
 
-def watched(watch: Watch, run: Run, space: Space, table: CostTable) -> Watch:
+def watched(watch: Watch, run: Run, table: CostTable, candidates: Candidates) -> Watch:
     """``watch`` and all others, told in turn.
 
     Raises:
         BadInput: a board that was asked for can't be begun.
     """
+    space = candidates.space
     budgets, classes = run.question.budget, int(run.document["data"]["classes"])
     scale = scale_of(budgets, partial(table.ends, space), classes)
     said = {name: value for name, value in to_document(run.question).items() if name != "recipe"}
@@ -33,5 +33,5 @@ def watched(watch: Watch, run: Run, space: Space, table: CostTable) -> Watch:
         ended = [*run.candidates, *run.references]
         others.append(OptunaJournal(run.state / "optuna.log", run.folder.name, space, budgets, ended))
     every = Several([watch, *others, Gauges(run.folder.name)])
-    every.searches(Asked(run.folder.name, budgets, scale), run.candidates)
+    every.searches(Asked(run.folder.name, budgets, scale, frozenset(candidates.also_candidates)), run.candidates)
     return every

@@ -29,7 +29,7 @@ class SearchBoards(Tally):
 
     def ended(self, record: Record) -> None:
         super().ended(record)
-        if not record.name.isdigit():
+        if not self.is_candidate(record):
             return
         leader, volume = self.leader(), self.hypervolume()
         found: dict[str, Any] = {"accuracy": record.accuracy, **record.costs, "hypervolume": volume}

@@ -40,6 +40,7 @@ class Tally(Watch):
         self.chosen: Record | None = None
         self.by_model: tuple[float, float] | None = None
         self._began = clock()
+        self._also = set[str]()
 
     def searches(self, asked: Asked, before: Sequence[Record]) -> None:
         self.asked, self.candidates = asked, list(before)
@@ -51,6 +52,8 @@ class Tally(Watch):
 
     def began(self, candidate: "Candidate", seconds: float) -> None:
         self.proposing_s = seconds
+        if candidate.is_reference and self.asked is not None and candidate.key in self.asked.also:
+            self._also.add(candidate.name)
 
     def running(self, name: str, report: Report | None) -> None:
         self.open[name] = report
@@ -58,8 +61,12 @@ class Tally(Watch):
     def ended(self, record: Record) -> None:
         self.open.pop(record.name, None)
         self.done[record.status] += 1
-        if record.name.isdigit():
+        if self.is_candidate(record):
             self.candidates.append(record)
+
+    def is_candidate(self, record: Record) -> bool:
+        """Whether the run's ledger has it: a proposal, or a reference that is a candidate too."""
+        return record.name.isdigit() or record.name in self._also
 
     def best(self, record: Record, by_model: tuple[float, float] | None) -> None:
         self.chosen, self.by_model = record, by_model

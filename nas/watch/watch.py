@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is searched, as far as a watcher needs it; ``scale`` is what hypervolumes are measured by."""
+    """What is searched, as far as a watcher needs it; ``scale`` is what hypervolumes are measured by.
+
+    ``also``: the keys of references that are candidates too, since they are in the space and within the budgets.
+    """
 
     run: str
     budgets: tuple[Budget, ...]
     scale: Scale
+    also: frozenset[str] = frozenset()
 
 
 class Watch:

@@ -90,6 +90,13 @@ def test_a_tally_counts_and_knows_what_is_left(space: Space, table: CostTable) -
     again = Tally(clock)
     again.searches(ASKED, tally.candidates)
     assert again.front() == tally.front()
+    reference = replace(few[0], name="uniform one", is_reference=True)
+    for also, counted in ((frozenset(), 0), (frozenset({reference.key}), 1)):  # as the run's ledger has it, or not
+        tally.searches(replace(ASKED, also=also), [])
+        tally.began(reference, 0.1)
+        tally.ended(replace(record(few[0], table), name="uniform one"))
+        tally.ended(replace(record(few[0], table), name="uniform one, seed 2"))
+        assert len(tally.candidates) == counted
     tally.planned(2)
     assert (tally.ended_count, tally.open) == (0, {})
 
