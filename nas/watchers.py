@@ -1,6 +1,5 @@
 """Who watches a search besides the terminal: its log, the tools of the trade, Ray's dashboard."""
 
-from contextlib import suppress
 from functools import partial
 
 from .candidates import Candidates
@@ -29,9 +28,11 @@ def watched(watch: Watch, run: Run, table: CostTable, candidates: Candidates) ->
     said |= to_document(run.question)["recipe"]
     boards = SearchBoards(run.question.log, run.folder, said, len(run.candidates), watch.said)
     others: list[Watch] = [Log(run.state / "search.log"), TrialBoards(run.folder / "tensorboard"), boards]
-    with suppress(OSError):  # on a full disk there is none
+    try:
         ended = [*run.candidates, *run.references]
         others.append(OptunaJournal(run.state / "optuna.log", run.folder.name, space, budgets, ended))
+    except Exception as error:  # a copy for looking at ends no search
+        watch.said(f"there is no Optuna journal: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     every = Several([watch, *others, Gauges(run.folder.name)])
     every.searches(Asked(run.folder.name, budgets, scale, frozenset(candidates.also_candidates)), run.candidates)
     return every

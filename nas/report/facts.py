@@ -82,6 +82,19 @@ class Facts:
         """Candidates that have a score."""
         return [r for r in self.candidates if r.finished]
 
+    @cached_property
+    def trainings(self) -> list[tuple[str, Record]]:
+        """Each training once, with its stage: a reference that is a candidate too stands in both ledgers."""
+        beside = {(r.key, r.seed) for r in self.references}
+        groups = {"trials": [r for r in self.candidates if (r.key, r.seed) not in beside]}
+        groups |= {"references": self.references, **self.stages}
+        return [(stage, record) for stage, records in groups.items() for record in records]
+
+    @cached_property
+    def scored(self) -> list[Record]:
+        """Candidates and references that have a score, each once."""
+        return [r for stage, r in self.trainings if stage not in self.stages and r.finished]
+
     @property
     def noise(self) -> float:
         """The standard deviation of one score; 0 where it is not known."""

@@ -73,10 +73,11 @@ def front_figure(facts: Facts, metric: str) -> Figure:
 
 def in_view(facts: Facts, metric: str) -> list[Record]:
     """Where the candidates are: without what is dearer, and without the least accurate quarter, but for the front."""
-    known = [r for r in [*facts.finished, *facts.references] if r.finished and metric in r.costs]
+    known = [r for r in facts.scored if metric in r.costs]
     near = sorted((r for r in known if _is_near(facts, metric, r)), key=lambda r: -(r.accuracy or 0))
     kept = near[: max(2, round(IN_VIEW * len(near)))]
-    return [*kept, *(r for r in facts.front if r not in kept and metric in r.costs)]
+    keys = {r.key for r in kept}
+    return [*kept, *(r for r in facts.front if r.key not in keys and metric in r.costs)]
 
 
 def _is_near(facts: Facts, metric: str, record: Record) -> bool:

@@ -75,7 +75,7 @@ def _front(facts: Facts) -> Section:
         f"{noise}The front has those that no other is better than by more than noise, in accuracy, FLOPs or latency. "
         "Each is accuracy on validation images of a small proxy; costs are the target network's.",
     )
-    hidden = len([r for r in [*facts.finished, *facts.references] if r.finished]) - len(in_view(facts, "flops"))
+    hidden = len(facts.scored) - len(in_view(facts, "flops"))
     if hidden:
         first.append(Part(text=f"{hidden} networks lie outside of the view: the button shows everything."))
     others = [
@@ -203,9 +203,7 @@ def _search(facts: Facts) -> Section:
 
 
 def _failed(facts: Facts) -> Section:
-    failed = failures(
-        [*facts.candidates, *facts.references, *(r for records in facts.stages.values() for r in records)]
-    )
+    failed = failures([record for _, record in facts.trainings])
     if not failed:
         return Section("failed", "What failed")
     count = ", ".join(f"{n} {status}" for status, n in Counter(status for _, status, _ in failed).items())

@@ -2,10 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
 
 from ..metrics import METRICS
-from ..record import Record
 from .facts import Facts
 
 PLAIN = ("name", "key", "status", "seed", "accuracy", "test_accuracy", "cross_entropy", "initial_accuracy", "epoch")
@@ -14,7 +12,7 @@ TIMES = ("started", "ended", "train_s", "cpu_s", "node", "device", "micro_batche
 
 def table_csv(facts: Facts) -> str:
     """A line each: the stage, scores, costs, times, and the choice at every slot (empty: vanilla)."""
-    rows = list(_rows(facts))
+    rows = facts.trainings
     slots = list(dict.fromkeys(slot for _, record in rows for slot in record.architecture["layers"]))
     costs = [name for name in METRICS if any(name in record.costs for _, record in rows)]
     written = io.StringIO()
@@ -34,13 +32,6 @@ def table_csv(facts: Facts) -> str:
             ]
         )
     return written.getvalue()
-
-
-def _rows(facts: Facts) -> Iterator[tuple[str, Record]]:
-    groups = {"trials": facts.candidates, "references": facts.references, **facts.stages}
-    for stage, records in groups.items():
-        for record in records:
-            yield stage, record
 
 
 def _cell(value: object) -> object:

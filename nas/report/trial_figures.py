@@ -68,7 +68,9 @@ def _curves(records: Sequence[Record], name: str, colour: str, width: float) -> 
 
 def time_figure(facts: Facts) -> Figure | None:
     """Of each stage: hours of its trainings, and what was not training."""
-    rows = {"trials": facts.candidates, "references": facts.references, **facts.stages}
+    rows: dict[str, list[Record]] = {}
+    for stage, record in facts.trainings:
+        rows.setdefault(stage, []).append(record)
     timed = {name: spent(records) for name, records in rows.items() if any(r.train_s for r in records)}
     if not timed:
         return None

@@ -50,6 +50,7 @@ class OptunaJournal(Watch):
             self._open(path, name)
         for record in known:
             if self._at.get(record.name, (0, True))[1]:
+                self._trial(record.name, row_of(self.space, record), {})
                 self.ended(record)
 
     def _open(self, path: Path, name: str) -> None:
@@ -62,7 +63,9 @@ class OptunaJournal(Watch):
         self._at = {str(t.user_attrs.get("name")): (t._trial_id, not t.state.is_finished()) for t in trials}
 
     def began(self, candidate: "Candidate", seconds: float) -> None:
-        if not _is_of_trials(candidate.name, candidate.is_reference):
+        if not (
+            candidate.name.isdigit() or candidate.is_reference
+        ):  # of another stage: the parent, repeats, the final one
             return
         self._trial(candidate.name, self.space.indices(candidate.architecture), {"proposed in s": round(seconds, 4)})
 
@@ -72,9 +75,9 @@ class OptunaJournal(Watch):
         self.storage.set_trial_intermediate_value(self._at[name][0], report.epoch, report.accuracy)
 
     def ended(self, record: Record) -> None:
-        if not _is_of_trials(record.name, True) or record.name.partition(", seed ")[1]:
+        if record.name not in self._at:
             return
-        number = self._trial(record.name, row_of(self.space, record), {})
+        number = self._at[record.name][0]
         told: dict[str, Any] = {**record.costs, "test_accuracy": record.test_accuracy, "reason": record.reason}
         for key, value in told.items():
             if value is not None:
@@ -98,8 +101,3 @@ class OptunaJournal(Watch):
             )
             self._at[name] = (self.storage.create_new_trial(self.study, template), True)
         return self._at[name][0]
-
-
-def _is_of_trials(name: str, is_reference: bool) -> bool:
-    """Not of a later stage, whose names have seeds."""
-    return name.isdigit() or (is_reference and ", seed " not in name)

@@ -29,6 +29,7 @@ from nas.report.__main__ import main
 from nas.report.command import command_of
 from nas.report.facts import Facts
 from nas.report.sections import answer_of
+from nas.report.trial_figures import time_figure
 from nas.report.writing import DRAWN, write_comparison, write_report
 from nas.run import Run
 from nas.run.ledger import Ledger
@@ -183,6 +184,19 @@ def test_every_training_is_a_line_of_the_table(space: Space, table: CostTable, t
         assert float(row["flops"]) == record.costs["flops"]
         chosen = record.architecture["layers"]["layer3.2.conv2"]
         assert row["layer3.2.conv2"].split()[0] == chosen["operator"]
+
+
+def test_a_reference_that_is_a_candidate_too_is_counted_once(space: Space, table: CostTable, tmp_path: Path) -> None:
+    run = made(tmp_path / "run", 10, space, table, finals=False)
+    uniform = run.references[-1]
+    Ledger.open(run.ledger_file).append(uniform)  # as ``Candidates`` does
+    facts = Facts.of(run)
+    assert len(facts.candidates) == 11
+    assert [stage for stage, _ in facts.trainings] == ["trials"] * 10 + ["references"] * 2
+    assert len(facts.scored) == len(facts.finished) - 1 + 2
+    figure = time_figure(facts)
+    assert figure is not None
+    assert sum(sum(trace["x"]) for trace in figure["data"]) == pytest.approx(12 * 60 / 3600)
 
 
 def test_effects_and_shares_are_those_of_the_model_and_the_table(

@@ -166,8 +166,9 @@ def test_optunas_journal_grows_with_the_search(tmp_path: Path, space: Space, tab
     ended = [record(few[0], table), record(few[1], table, None, status=Status.STOPPED, test_accuracy=None, reason="x")]
     for one in ended:
         journal.ended(one)
-    journal.began(replace(few[0], name="0001, seed 2"), 0.1)  # of a later stage
-    journal.ended(replace(ended[0], name="0001, seed 2"))
+    for name in ("0001, seed 2", "vanilla"):  # of a later stage; the parent, which is no reference
+        journal.began(replace(few[0], name=name), 0.1)
+        journal.ended(replace(ended[0], name=name))
     first, second, third = trials_of(path)
     assert (first.state, second.state, third.state) == (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     assert first.values == list(ended[0].objectives.values())
