@@ -63,10 +63,8 @@ class OptunaJournal(Watch):
         self._at = {str(t.user_attrs.get("name")): (t._trial_id, not t.state.is_finished()) for t in trials}
 
     def began(self, candidate: "Candidate", seconds: float) -> None:
-        if not (
-            candidate.name.isdigit() or candidate.is_reference
-        ):  # of another stage: the parent, repeats, the final one
-            return
+        if not (candidate.name.isdigit() or candidate.is_reference):
+            return  # of another stage: the parent, repeats, the final one
         self._trial(candidate.name, self.space.indices(candidate.architecture), {"proposed in s": round(seconds, 4)})
 
     def running(self, name: str, report: Report | None) -> None:
