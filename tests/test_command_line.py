@@ -225,7 +225,7 @@ def test_a_whole_run(cache: Path) -> None:
     assert set(document) == {"space", "backbone", "layers", "metrics", "budget", "training", "provenance"}
     assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network"
     left = {p.name for p in (cache / "whole").iterdir()}
-    assert left == {"best.yaml", "front", "search.yaml", "state", "trials.jsonl", *DRAWN}
+    assert left == {"best.yaml", "front", "search.yaml", "state", "tensorboard", "trials.jsonl", *DRAWN}
     assert (document["training"]["classes"], document["training"]["dataset"]) == (10, "cifar10")
     assert document["provenance"]["id"] == whole.id
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)

@@ -112,7 +112,7 @@ def test_one_seed_one_answer_and_nothing_is_left_of_tune(answer: Answering) -> N
     assert 0 < outcome.in_training <= 1
     run = outcome.run
     left = {p.name for p in run.folder.iterdir()}
-    assert left == {"best.yaml", "front", "search.yaml", "state", "trials.jsonl", *DRAWN}
+    assert left == {"best.yaml", "front", "search.yaml", "state", "tensorboard", "trials.jsonl", *DRAWN}
     # no checkpoint is left, and no half-written file
     assert {p.name for p in run.state.iterdir()} == {
         "costs.json",
