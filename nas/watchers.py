@@ -8,6 +8,7 @@ from .progress import scale_of
 from .question import to_document
 from .run import Run
 from .tune.gauges import Gauges
+from .tune.shown import ShownTrials
 from .watch.boards import SearchBoards
 from .watch.log import Log
 from .watch.optuna_journal import OptunaJournal
@@ -33,6 +34,6 @@ def watched(watch: Watch, run: Run, table: CostTable, candidates: Candidates) ->
         others.append(OptunaJournal(run.state / "optuna.log", run.folder.name, space, budgets, ended))
     except Exception as error:  # a copy for looking at ends no search
         watch.said(f"there is no Optuna journal: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    every = Several([watch, *others, Gauges(run.folder.name)])
+    every = Several([watch, *others, Gauges(run.folder.name), ShownTrials(run.folder.name, table)])
     every.searches(Asked(run.folder.name, budgets, scale, frozenset(candidates.also_candidates)), run.candidates)
     return every

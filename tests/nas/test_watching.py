@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import ray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from ray.util.state import list_actors
+from ray.util.state import list_actors, list_tasks
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -209,7 +210,7 @@ class Looking(Watch):
     """Looks at Ray while the search runs, as somebody would."""
 
     def __init__(self) -> None:
-        self.metrics, self.actors = "", list[str]()
+        self.metrics, self.actors, self.tasks = "", list[str](), dict[str, str]()
 
     def ended(self, record: Record) -> None:
         if record.name != "0003":
@@ -220,7 +221,9 @@ class Looking(Watch):
             address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
             self.metrics = urllib.request.urlopen(address, timeout=10).read().decode()
             time.sleep(1)
-        self.actors = [a.class_name for a in list_actors(address=ray.get_runtime_context().gcs_address)]
+        address = ray.get_runtime_context().gcs_address
+        self.actors = [a.class_name for a in list_actors(address=address)]
+        self.tasks = {t.name: t.state for t in list_tasks(address=address, limit=1000)}
 
 
 @pytest.mark.slow
@@ -241,6 +244,14 @@ def test_ray_and_optuna_show_a_search_that_runs(tmp_path: Path) -> None:
     for name in (*GAUGES, "trial_accuracy"):
         assert f"ray_{PREFIX}{name}{{" in looking.metrics, name
     assert "seen, trials" in looking.actors
+    shown = {name: state for name, state in looking.tasks.items() if name.startswith("seen 000")}
+    assert all(
+        re.fullmatch(r"seen 000\d 0\.0\d+ GFLOPs(, [\d.]+% after 1 epochs|, finished at [\d.]+%)?", n) for n in shown
+    ), shown
+    assert any(" 0001 " in name and "finished at" in name and state == "FINISHED" for name, state in shown.items()), (
+        shown
+    )
+    assert any(state == "RUNNING" for state in shown.values()), shown
     run = outcome.run.folder
     assert {"0001", "0002", "0003", "0004"} <= {p.name for p in (run / "tensorboard").iterdir()}
     assert "4 trials are to end" in (run / "state" / "search.log").read_text()
