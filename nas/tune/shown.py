@@ -4,6 +4,7 @@ Tune trains trial after trial in the same actors, and an actor keeps the name th
 beside them has a task for each trial, which does nothing but last as long as the trial and bear its name.
 """
 
+import time
 from asyncio import Event
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import ray
 from trainers.report import Report
 
 from ..cost.table import CostTable
+from ..metrics import show
 from ..record import Record
 from ..watch.watch import Watch
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ..candidates import Candidate
 
 MOST = 10_000  # trials that run at once
+PAUSE_S = 1.0  # between two words of one trial: each is a task, which costs half a millisecond
 
 
 class Trials:
@@ -42,16 +45,17 @@ class ShownTrials(Watch):
     def __init__(self, run: str, table: CostTable) -> None:
         self.run, self.table = run, table
         self.costs: dict[str, str] = {}
+        self.shown_at: dict[str, float] = {}
         self.actor: Any = None
 
     def began(self, candidate: "Candidate", seconds: float) -> None:
-        self.costs[candidate.name] = f"{self.table.total(candidate.architecture)['flops'] / 1e9:.3f} GFLOPs"
+        self.costs[candidate.name] = show("flops", self.table.total(candidate.architecture)["flops"])
 
     def running(self, name: str, report: Report | None) -> None:
         if report is None or report.accuracy is None:
             self._show(name, "")
-        else:
-            self._show(name, f", {100 * report.accuracy:.1f}% after {report.epoch} epochs")
+        elif time.monotonic() > self.shown_at.get(name, 0.0) + PAUSE_S:
+            self._show(name, f", epoch {report.epoch}: {100 * report.accuracy:.1f}%")
 
     def ended(self, record: Record) -> None:
         accuracy = "" if record.accuracy is None else f" at {100 * record.accuracy:.1f}%"
@@ -64,7 +68,11 @@ class ShownTrials(Watch):
 
     def _show(self, name: str, how: str, ended: bool = False) -> None:
         if self.actor is None:
-            self.actor = ray.remote(num_cpus=0, max_concurrency=MOST)(Trials).remote()
-        cost = self.costs.pop(name, "") if ended else self.costs.get(name, "")
-        text = " ".join(f"{self.run} {name} {cost}".split()) + how
+            called = type(f"{self.run}, what runs", (Trials,), {})  # in the dashboard's list of actors
+            self.actor = ray.remote(num_cpus=0, max_concurrency=MOST)(called).remote()
+        text = " ".join(f"{self.run} {name} {self.costs.get(name, '')}".split()) + how
+        self.shown_at[name] = time.monotonic()
+        if ended:
+            self.costs.pop(name, None)
+            self.shown_at.pop(name)
         self.actor.trial.options(name=text).remote(name, ended)

@@ -246,7 +246,7 @@ def test_ray_and_optuna_show_a_search_that_runs(tmp_path: Path) -> None:
     assert "seen, trials" in looking.actors
     shown = {name: state for name, state in looking.tasks.items() if name.startswith("seen 000")}
     assert all(
-        re.fullmatch(r"seen 000\d 0\.0\d+ GFLOPs(, [\d.]+% after 1 epochs|, finished at [\d.]+%)?", n) for n in shown
+        re.fullmatch(r"seen 000\d [\d.]+ [MG]FLOPs(, epoch \d: [\d.]+%|, finished at [\d.]+%)?", n) for n in shown
     ), shown
     assert any(" 0001 " in name and "finished at" in name and state == "FINISHED" for name, state in shown.items()), (
         shown
