@@ -1,5 +1,7 @@
 """A search's figures as Ray's metrics: what Prometheus scrapes, and the dashboard's Grafana shows (``deploy/``)."""
 
+from contextlib import suppress
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from ray.util.metrics import Gauge
@@ -25,10 +27,11 @@ GAUGES = {
     "proposal_seconds": "what the latest proposal took",
 }
 PREFIX = "nas_"
+AGAIN_S = 5.0  # Ray forgets a gauge that was not set for some twenty seconds; a trial's epoch may take longer
 
 
 class Gauges(Tally):
-    """Tells Ray how a search stands, whenever something happens."""
+    """Tells Ray how a search stands, whenever something happens, and again every few seconds until it is closed."""
 
     def __init__(self, run: str) -> None:
         super().__init__()
@@ -38,10 +41,16 @@ class Gauges(Tally):
         )
         for gauge in (*self.gauges.values(), self.accuracy):
             gauge.set_default_tags({"run": run})
+        self.now: dict[str, float] = {}
+        self.over = Event()
+        self.again: Thread | None = None
 
     def planned(self, trials: int) -> None:
         super().planned(trials)
         self._set()
+        if self.again is None:
+            self.again = Thread(target=self._repeat, name="metrics", daemon=True)
+            self.again.start()
 
     def began(self, candidate: "Candidate", seconds: float) -> None:
         super().began(candidate, seconds)
@@ -49,8 +58,6 @@ class Gauges(Tally):
 
     def running(self, name: str, report: Report | None) -> None:
         super().running(name, report)
-        if report is not None and report.accuracy is not None:
-            self.accuracy.set(report.accuracy, {"trial": name})
         self._set()
 
     def ended(self, record: Record) -> None:
@@ -59,14 +66,18 @@ class Gauges(Tally):
             self.accuracy.set(record.accuracy, {"trial": record.name})
         leader, volume = self.leader(), self.hypervolume()
         if leader is not None:
-            self.gauges["best_accuracy"].set(leader.accuracy or 0.0)
+            self.now["best_accuracy"] = leader.accuracy or 0.0
         if volume is not None:
-            self.gauges["hypervolume"].set(volume)
-        self.gauges["front"].set(len(self.front()))
+            self.now["hypervolume"] = volume
+        self.now["front"] = len(self.front())
         self._set()
 
+    def closed(self) -> None:
+        super().closed()
+        self.over.set()
+
     def _set(self) -> None:
-        now = {
+        self.now |= {
             "trials_running": len(self.open),
             "trials_finished": self.done[Status.FINISHED],
             "trials_stopped": self.done[Status.STOPPED],
@@ -75,5 +86,16 @@ class Gauges(Tally):
             "trials_per_hour": self.an_hour,
             "proposal_seconds": self.proposing_s,
         }
-        for name, value in now.items():
+        self._tell()
+
+    def _tell(self) -> None:
+        for name, value in list(self.now.items()):
             self.gauges[name].set(value)
+        for name, report in list(self.open.items()):
+            if report is not None and report.accuracy is not None:
+                self.accuracy.set(report.accuracy, {"trial": name})
+
+    def _repeat(self) -> None:
+        while not self.over.wait(AGAIN_S):
+            with suppress(Exception):  # Ray was shut down, or is about to be
+                self._tell()
