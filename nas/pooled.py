@@ -52,7 +52,8 @@ def pooled(
     Args:
         flops: of each variable's options, ``(options,)`` each; so is ``sensitivity``, where that was measured.
     """
-    inside = [(row, r) for r in records if (row := row_of(space, r)) is not None]
+    lookup = _lookup(space)  # once: to compare spaces takes longer than to find a row
+    inside = [(row, r) for r in records if (row := _row(space, lookup, r)) is not None]
     if not inside:
         return None
     rows = np.array([row for row, _ in inside], dtype=np.int64)
@@ -71,9 +72,13 @@ Lookup = list[dict[tuple[tuple[tuple[str, object], ...], ...], int]]
 
 def row_of(space: Space, record: Record) -> tuple[int, ...] | None:
     """The option indices of a record, or ``None`` if it is not in the space; builds no network."""
+    return _row(space, _lookup(space), record)
+
+
+def _row(space: Space, lookup: Lookup, record: Record) -> tuple[int, ...] | None:
     layers = record.architecture["layers"]
     found = []
-    for variable, options in zip(space.variables, _lookup(space), strict=True):
+    for variable, options in zip(space.variables, lookup, strict=True):
         index = options.get(tuple(_entry(layers.get(slot)) for slot in variable.slots))
         if index is None:
             return None

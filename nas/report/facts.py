@@ -77,7 +77,7 @@ class Facts:
     def name(self) -> str:
         return self.run.folder.name
 
-    @property
+    @cached_property
     def finished(self) -> list[Record]:
         """Candidates that have a score."""
         return [r for r in self.candidates if r.finished]

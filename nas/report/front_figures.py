@@ -74,17 +74,17 @@ def front_figure(facts: Facts, metric: str) -> Figure:
 def in_view(facts: Facts, metric: str) -> list[Record]:
     """Where the candidates are: without what is dearer, and without the least accurate quarter, but for the front."""
     known = [r for r in facts.scored if metric in r.costs]
-    near = sorted((r for r in known if _is_near(facts, metric, r)), key=lambda r: -(r.accuracy or 0))
+    dearest = 1.001 * _dearest(facts, metric)
+    near = sorted((r for r in known if r.costs[metric] <= dearest), key=lambda r: -(r.accuracy or 0))
     kept = near[: max(2, round(IN_VIEW * len(near)))]
     keys = {r.key for r in kept}
     return [*kept, *(r for r in facts.front if r.key not in keys and metric in r.costs)]
 
 
-def _is_near(facts: Facts, metric: str, record: Record) -> bool:
-    """A candidate, or one that costs no more than the budget, or than the dearest candidate."""
+def _dearest(facts: Facts, metric: str) -> float:
+    """The budget, or what the dearest candidate costs if that is more."""
     limits = [b.limit for b in facts.run.question.budget if b.metric == metric]
-    dearest = max((r.costs[metric] for r in facts.finished if metric in r.costs), default=0.0)
-    return record.costs[metric] <= max([dearest, *limits]) * 1.001
+    return max([*limits, *(r.costs[metric] for r in facts.finished if metric in r.costs)], default=0.0)
 
 
 def _view(values: Sequence[float], least: float = 0.0) -> list[float]:
