@@ -29,7 +29,6 @@ from nas.cost.flops import count_flops
 from nas.papers.references import references
 from nas.record import Record
 from nas.result.ending import Outcome
-from nas.run import Run
 from search_spaces import Architecture, load_space
 from trainers.full.recipe import FULL_RECIPES
 
@@ -76,7 +75,7 @@ def main() -> None:
     flops = {name: count_flops(a.inference(), (1, *a.backbone.shape)) for name, a in from_papers.items()}
     outcome = searched(asked, f"{flops[LIMIT] / 1e6}MFLOPs")
     assert outcome.best is not None
-    limits = Run.read(outcome.run.folder).question.budget
+    limits = outcome.run.question.budget
     uniform = [r for r in outcome.references if r.finished and not broken(limits, r.costs)]
     rival = max(uniform, key=lambda r: r.accuracy or 0.0)
     networks = {name: a for name, a in from_papers.items() if flops[name] >= flops[LIMIT]}
