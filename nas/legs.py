@@ -17,7 +17,7 @@ from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
 from trainers.recipe import PARENT, STARTED, Recipe
 
-from .preparation import Prepared, measured_sensitivity, read_weights
+from .preparation import Prepared, measured_sensitivity, place_of, read_weights
 from .question import FINAL_JUDGE, Question
 from .record import Record
 from .result.ending import Ending, Outcome
@@ -95,7 +95,8 @@ class Search:
         shared = storage is not None or cluster.is_one_machine()
         self.checkpoints = run.checkpoints(storage) if shared else None
         self.at_once = cluster.trials_at_once(resources(ready.question))
-        self.ending = Ending(run, ready.space, ready.table.device, stages)
+        there = place_of(ready.question, cluster.on_a_gpu if cluster.gpus else None)
+        self.ending = Ending(run, ready.space, ready.table, stages, there)
         self.spent_s = self.running_s = 0.0
         self.shown_at, self.shown_s = time.monotonic(), 0.0
 

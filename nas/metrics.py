@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from search_spaces.late import Late
 
+from .form import Form
+
 PREFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
@@ -19,22 +21,23 @@ class Metric:
 
     Args:
         unit: as budgets name it, in any case; ``prefixes``: whether K, M, G, T may stand before it.
-        cost: ``(model, shape, device) -> float`` for one input of ``shape`` (C, H, W); ``model`` is a whole network, or
-            one slot's layer with the BatchNorm behind it. What no slot decides is the network's less its layers'.
-        how: how it is measured, in words.
+        cost: ``(model, shape) -> float`` for one input of ``shape`` (C, H, W), where the metric is exactly additive;
+            ``model`` is a whole network, or one slot's layer with the BatchNorm behind it. What no slot decides is the
+            network's less its layers'.
+        meter: where it is measured instead, and the sum over layers only predicts a whole network's: ``(form) ->
+            meter``, which has the methods of ``cost.latency.Meter``. What is exported is measured by it.
+        how: how it is had, in words.
         column: the heading and scale of its column in tables, and the digits after the point.
-        whole: ``(architectures, device) -> {key: (value, spread)}``, for a metric whose sum over layers only predicts a
-            whole network's: what is exported is measured again by it.
-        resolution: a smaller relative difference is none that anyone could notice, or that a measurement could tell:
-            the front takes it for none.
+        resolution: a smaller relative difference is none that anyone could notice: the front takes it for none. Of a
+            metric that is predicted, differences below the prediction's error are none either.
     """
 
     unit: str
-    cost: Callable[..., float]
+    cost: Callable[..., float] | None
     how: str
     column: tuple[str, float, int]
     prefixes: bool = True
-    whole: Callable[..., dict[str, tuple[float, float]]] | None = None
+    meter: Callable[[Form], Any] | None = None
     resolution: float = 0.0
 
 
@@ -55,12 +58,12 @@ METRICS: dict[str, Metric] = {
     ),
     "latency_ms": Metric(
         "ms",
-        Late("nas.cost.latency", "latency_ms"),
-        "sum of its layers, timed one by one",
+        None,
+        "its layers, each timed beside vanilla's in its place, put right by whole networks",
         ("ms", 1.0, 2),
         prefixes=False,
-        whole=Late("nas.cost.latency", "whole_latencies"),
-        resolution=0.02,  # sums of timed layers scatter that much
+        meter=Late("nas.cost.latency", "Meter"),
+        resolution=0.01,
     ),
 }
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {

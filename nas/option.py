@@ -10,6 +10,7 @@ from search_spaces.checks import BadInput, expanded
 from trainers.recipe import Recipe
 
 from .budget import Budget, parse_budget
+from .form import parse_form
 
 PRETRAINED = "pretrained"  # in place of a file of weights
 
@@ -46,6 +47,11 @@ def option(default: Any, group: str, help: str, fixed: str = "", **how: Any) -> 
 def read_budgets(texts: str | Iterable[str]) -> tuple[Budget, ...]:
     """One or several."""
     return tuple(parse_budget(str(text)) for text in ([texts] if isinstance(texts, str) else texts))
+
+
+def read_form(text: str | None) -> str | None:
+    """With all that was not said."""
+    return None if text is None else str(parse_form(text))
 
 
 def read_words(texts: str | Iterable[str]) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from search_spaces import VANILLA, Architecture, Backbone, Space, load_space, proxy_of
-from search_spaces.backbones.foreign import OWN, imported, is_own, pretrained, size_of
+from search_spaces.backbones.foreign import OWN, given, imported, is_own, pretrained, size_of
 from search_spaces.checks import BadInput
 from search_spaces.sensitivity import sensitivity
 from trainers.data import DATASETS, GIVEN
@@ -22,9 +23,10 @@ from trainers.proxy import ProxyTraining
 from trainers.recipe import RECIPES, Recipe, scaled
 
 from .budget import Budget, within
-from .cost.apart import measure_apart
+from .cost.apart import measure_apart, measure_there
 from .cost.table import CostTable, build_table
 from .feasible import Feasible
+from .form import Form, parse_form, usual
 from .knapsack import Limit
 from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, FINAL_JUDGE, Question
 
@@ -60,7 +62,11 @@ class Prepared:
 
 
 def prepare(
-    question: Question, gpus: float | None, doing: Callable[[str], None], data: ImageData | None = None
+    question: Question,
+    gpus: float | None,
+    doing: Callable[[str], None],
+    data: ImageData | None = None,
+    on_a_gpu: Callable[..., Any] | None = None,
 ) -> Prepared:
     """Whatever is wrong with a new question is found here, before anything is made.
 
@@ -68,6 +74,7 @@ def prepare(
         gpus: of the cluster that is joined; ``None`` where trials run on this machine.
         doing: told what takes a while.
         data: what the user gave in Python, in place of a data set by its name.
+        on_a_gpu: runs a function on one of the cluster's GPUs, where this machine has none.
 
     Raises:
         BadInput: a device, a data set or a space that is not to be had, or budgets that nothing meets.
@@ -77,13 +84,49 @@ def prepare(
     question = placed(question, gpus)
     data = data or load_data(question)
     require_proxy(question, space, data.classes)
-    cache = None if is_own(space.backbone.name) else question.output / ".cache"  # code that may change has none
-    table = build_table(space, device_for_costs(question), cache, doing, measure_apart)
+    table = _table(question, space, doing, on_a_gpu)
     vanilla = table.total(space.uniform(VANILLA))
     question = replace(question, budget=tuple(budget.of(vanilla) for budget in question.budget))
     weights = given_weights(question, space, data)
     question = measured(fitted(question, data), space, data, doing)
     return Prepared(question, space, data, table, feasible_set(space, table, question), weights)
+
+
+def _table(
+    question: Question, space: Space, doing: Callable[[str], None], on_a_gpu: Callable[..., Any] | None
+) -> CostTable:
+    """The costs of every choice, latency's measured where it is asked for."""
+    form = parse_form(str(question.latency_on))
+    cache = None if is_own(space.backbone.name) else question.output / ".cache"  # code that may change has none
+    if is_here(form):
+        return build_table(space, form, cache, doing, measure_apart, question.remeasure)
+    if on_a_gpu is None:
+        raise BadInput(f"--latency-on {form}: there is no GPU to measure on; use --latency-on cpu")
+    there = on_a_gpu
+
+    def measure_far(space: Space, form: Form, doing: Callable[[str], None]) -> CostTable:
+        doing("measuring the cost of every choice on a GPU of the cluster")
+        found: CostTable = there(measure_there, given(space.backbone.name), space, form)
+        return found
+
+    return build_table(space, form, None, doing, measure_far)  # which GPU it was is known afterwards only
+
+
+def is_here(form: Form) -> bool:
+    """Whether this machine has the device of a form."""
+    return form.device == "cpu" or torch.cuda.is_available()
+
+
+def place_of(question: Question, on_a_gpu: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """What runs ``(function, *arguments)`` where the run's latencies are measured; ``None`` where that is not at hand.
+
+    Args:
+        on_a_gpu: runs it on one of the cluster's GPUs, where there is a cluster that has any.
+    """
+    form = usual("cpu") if question.latency_on is None else parse_form(question.latency_on)
+    if is_here(form):
+        return lambda function, *arguments: function(*arguments)
+    return on_a_gpu
 
 
 def space_of(question: Question) -> Space:
@@ -159,7 +202,16 @@ def placed(question: Question, gpus: float | None) -> Question:
         device=device,
         gpus_per_trial=(question.gpus_per_trial or DEFAULT_GPU_SHARE) if wanted else 0.0,
         trials=question.trials or (DEFAULT_TRIALS["cuda"] if wanted else 0),
+        latency_on=question.latency_on if question.planned else str(_form_on(question.latency_on, device, have)),
     )
+
+
+def _form_on(asked: str | None, device: str, have_gpu: bool) -> Form:
+    """The form that is asked for, or the usual one of the device that trains."""
+    form = usual(device) if asked is None else parse_form(asked)
+    if form.device == "cuda" and not have_gpu:
+        raise BadInput(f"--latency-on {form}: there is no GPU; use --latency-on cpu, or leave it out")
+    return form
 
 
 def load_data(question: Question) -> ImageData:
@@ -308,7 +360,7 @@ def _alike(a: object, b: object) -> bool:
 
 
 def device_for_costs(question: Question) -> torch.device:
-    """Latency is the driver's device's: the GPU if the trials have one and this machine too."""
+    """What this machine trains and measures sensitivities on: the GPU if the trials have one and it has, too."""
     return torch.device("cuda" if question.device == "cuda" and torch.cuda.is_available() else "cpu")
 
 

@@ -17,6 +17,7 @@ from trainers.judges import JUDGES, WANT_PARENT
 from trainers.recipe import RECIPES, Recipe
 
 from .budget import EXAMPLES, Budget
+from .form import WORDING
 from .option import (
     PRETRAINED,
     Option,
@@ -24,6 +25,7 @@ from .option import (
     option,
     read_address,
     read_budgets,
+    read_form,
     read_recipe,
     read_space,
     read_trials,
@@ -197,6 +199,20 @@ class Question:
         PLACED,
         "auto, cpu or cuda; auto is a GPU where the machine or the cluster has one",
         f"--device decides the accuracies to the last digit; {COMPARE}",
+    )
+    latency_on: str | None = option(
+        None,
+        PLACED,
+        f"the form that is deployed, in which latency is measured: {WORDING} (default: the kind that trains)",
+        f"--latency-on decides the latencies; {COMPARE}",
+        read=read_form,
+    )
+    remeasure: bool = option(
+        False,
+        PLACED,
+        "measure latencies anew: of a new run the table of costs, of one that is gone on with the whole networks",
+        flag=True,
+        stored=False,
     )
     cpus_per_trial: float = option(1.0, PLACED, "CPU cores of a trial", type=float)
     gpus_per_trial: float | None = option(

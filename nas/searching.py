@@ -30,6 +30,7 @@ from .preparation import (
     device_for_costs,
     feasible_set,
     load_data,
+    place_of,
     placed,
     prepare,
     require_same_data,
@@ -98,7 +99,8 @@ def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
     require_boards(question.log)
     with ExitStack() as stack:
         cluster = _joined(question, stack)
-        ready = prepare(question, None if cluster is None else cluster.gpus, watch.doing, given)
+        gpus = None if cluster is None else cluster.gpus
+        ready = prepare(question, gpus, watch.doing, given, cluster.on_a_gpu if cluster is not None and gpus else None)
         cluster = cluster or stack.enter_context(connected(None))
         cluster.trials_at_once(resources(ready.question))
         about = {
@@ -135,7 +137,7 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = 
             watch.said("nothing is left to do in this run; --trials N adds candidates")
             if to_document(run.question) != to_document(Run.read(run.folder).question):
                 run.note({"changed": sorted(written)})
-            outcome = Ending(run, space, table.device, stages).outcome(watch)
+            outcome = Ending(run, space, table, stages, place_of(run.question, None)).outcome(watch)
             copy_all(mirror_of(run), watch)
             return outcome
         cluster = _joined(run.question, stack)

@@ -4,21 +4,22 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import torch
 
 from search_spaces import Space
-from search_spaces.backbones.foreign import OWN, given
+from search_spaces.backbones.foreign import OWN, Own, given
 
+from ..form import Form
 from ..metrics import METRICS
 from .table import CostTable, measure
 
 SERVE = "from nas.cost.apart import serve; serve()"
 
 
-def measure_apart(space: Space, device: torch.device, progress: Callable[[str], None]) -> CostTable:
+def measure_apart(space: Space, form: Form, progress: Callable[[str], None]) -> CostTable:
     """``measure``, elsewhere on this machine, with as many threads as here.
 
     The process is a plain one, not one of ``multiprocessing``, which would run a user's script again; it imports what
@@ -33,7 +34,7 @@ def measure_apart(space: Space, device: torch.device, progress: Callable[[str], 
     except (pickle.PicklingError, AttributeError, TypeError):
         known = b"__main__"  # a function within another, for instance
     if b"__main__" in known:  # a script's own metric or network: no other process can import it
-        return measure(space, device, progress)
+        return measure(space, form, progress)
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     command, settings = [sys.executable, "-P", "-c", SERVE], {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(command, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -41,7 +42,7 @@ def measure_apart(space: Space, device: torch.device, progress: Callable[[str], 
         assert process.stdout is not None
         try:
             with suppress(BrokenPipeError), process.stdin as pipe:
-                pickle.dump((known, space, device, torch.get_num_threads()), pipe)
+                pickle.dump((known, space, form, torch.get_num_threads()), pipe)
             while not isinstance(said := pickle.load(process.stdout), CostTable):
                 progress(said)
             return said
@@ -50,6 +51,13 @@ def measure_apart(space: Space, device: torch.device, progress: Callable[[str], 
             raise RuntimeError(f"the process that measures the costs died, exit code {code}") from None
         finally:
             process.kill()
+
+
+def measure_there(models: Mapping[str, Own], space: Space, form: Form) -> CostTable:
+    """``measure``, in a process of a cluster that has the device to itself."""
+    OWN.update(models)
+    torch.set_num_threads(1)
+    return measure(space, form, lambda text: None)
 
 
 def serve() -> None:
@@ -61,9 +69,9 @@ def serve() -> None:
             pickle.dump(answer, channel)
             channel.flush()
 
-        known, space, device, threads = pickle.load(sys.stdin.buffer)
+        known, space, form, threads = pickle.load(sys.stdin.buffer)
         models, metrics = pickle.loads(known)
         OWN.update(models)
         torch.set_num_threads(threads)
         with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for it any more
-            send(measure(space, device, send, metrics))
+            send(measure(space, form, send, metrics))

@@ -17,12 +17,12 @@ with warnings.catch_warnings():
     from fvcore.nn import FlopCountAnalysis
 
 
-def flops(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
-    """The metric: ``count_flops`` of one image of ``shape`` (C, H, W), wherever latency is measured."""
+def flops(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """The metric: ``count_flops`` of one image of ``shape`` (C, H, W)."""
     return count_flops(model, (1, *shape))
 
 
-def params(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
+def params(model: nn.Module, shape: tuple[int, int, int]) -> int:
     """The metric: ``count_params``."""
     return count_params(model)
 

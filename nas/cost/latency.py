@@ -1,102 +1,265 @@
-"""Latency in milliseconds an image, measured on the device at hand: alone, after a warm-up, medians.
+"""Latency of deployed networks: beside vanilla, in turn with it, alone on the device, in the form that is deployed.
 
-A first honest version: eager float32 of the folded network, channels last, one thread on a CPU.
+A candidate's milliseconds are its ratio to vanilla times vanilla's, so that figures of different hours compare.
 """
 
-import platform
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
-from search_spaces import Architecture, fold
+from search_spaces import fold
+from search_spaces.late import Late
+from search_spaces.operators import Operator
 
-BATCH = {"cpu": 1, "cuda": 64}
-WARM_UP = 2
-ROUNDS = 9
-WHOLE_ROUNDS = 11
+from ..form import DTYPES, Form
+from .clock import Clock, Pass, Sample, Timing, cpu_pass
+from .device import conditions, describe, gpu_processes
+
+Shape = tuple[int, int, int]
+Make = Callable[[], nn.Module]
+LAYER_AIM, LAYER_S, LAYER_ROUNDS = 0.01, 0.4, 5  # a layer's ratio, of which a table has hundreds
+LAYOUT_ROUNDS = 3
+FASTER = 0.99  # of the time of what is there: another form or layout must take less
+LEAST_GPU_MS = 2.0  # of one sample there, in as many replays as that takes
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+_onnx_run = Late("nas.cost.onnx_run", "onnx_run")  # its libraries are an extra
 
 
 @dataclass(frozen=True)
-class Timing:
-    """``median_ms`` and the quartiles' distance ``spread_ms`` of one forward pass, an image."""
+class Reading:
+    """One network's latency.
 
-    median_ms: float
-    spread_ms: float
+    Args:
+        ms: milliseconds an image; ``error`` is the standard error, in ms, of what its ratio says.
+        quartiles: of the passes, in ms an image, as they were.
+        ratio: to vanilla, in turn with it; ``ratio_error`` is its standard error, a share of it.
+        eager_ms: without a CUDA graph, where ``ms`` is with one.
+        doubt: why it can't be trusted; empty where it can.
+    """
 
+    ms: float
+    error: float
+    quartiles: tuple[float, float]
+    ratio: float
+    ratio_error: float
+    rounds: int
+    layout: str = ""
+    eager_ms: float | None = None
+    doubt: str = ""
 
-def describe(device: torch.device) -> dict[str, object]:
-    """What stands beside every latency: the device and how it was measured."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {
-        "device": name,
-        "torch": str(torch.__version__),
-        "batch": BATCH[device.type],
-        "threads": 1 if device.type == "cpu" else None,
-        "dtype": "float32",
-        "layout": "channels_last",
-        "form": "eager, BatchNorm folded",
-    }
-
-
-def latency_ms(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> float:
-    """The metric: milliseconds an image of ``shape`` (C, H, W), the median of a few passes."""
-    return time_models([model], shape, device, ROUNDS)[0].median_ms
-
-
-def whole_latencies(architectures: Sequence[Architecture], device: torch.device) -> dict[str, tuple[float, float]]:
-    """Whole networks of one backbone, timed in turn: key → milliseconds an image, and the quartiles' distance."""
-    if not architectures:
-        return {}
-    shape = architectures[0].backbone.shape
-    timings = time_models([a.inference() for a in architectures], shape, device, WHOLE_ROUNDS)
-    return {a.key: (t.median_ms, t.spread_ms) for a, t in zip(architectures, timings, strict=True)}
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without those that are not known."""
+        plain = {**asdict(self), "quartiles": list(self.quartiles)}
+        return {name: value for name, value in plain.items() if value not in (None, "")}
 
 
-def time_models(models: Sequence[nn.Module], shape: tuple[int, ...], device: torch.device, rounds: int) -> list[Timing]:
-    """Time ``models`` on inputs of ``shape`` (C, H, W), in turn (A B A B), so that drift hits all alike."""
-    passes = [_forward(model, shape, device) for model in models]
-    for _ in range(WARM_UP):
-        for forward in passes:
-            forward()
-    samples = [[forward() for forward in passes] for _ in range(rounds)]
-    return [_timing(column) for column in zip(*samples, strict=True)]
+class Meter:
+    """Measures layers and networks in one form on this machine's device.
+
+    It keeps which form of an operator was fastest, by what the operator is and the size of its input.
+    """
+
+    def __init__(self, form: Form, clock: Clock | None = None) -> None:
+        self.form = form
+        self.device = torch.device(form.device)
+        self.clock = clock or Clock(on_cpu=form.device == "cpu")
+        self.layout = "channels_last"
+        self.chosen: dict[tuple[object, ...], str] = {}
+
+    def how(self) -> dict[str, Any]:
+        """What stands beside every figure."""
+        return {**describe(self.form), **conditions(self.form)}
+
+    def layer(self, layer: nn.Module, beside: nn.Module, shape: Shape) -> Timing:
+        """``layer`` in turn with ``beside``, the vanilla layer in its place, each as it would be deployed.
+
+        The first is timed by its ratio; ``ms`` are those of one image.
+        """
+        passes = [self._pass(self.deployed(module, shape), shape, self.layout) for module in (beside, layer)]
+        vanilla, timing = self._in_turn(passes, LAYER_AIM, LAYER_S, LAYER_ROUNDS)
+        return replace(timing, ms=timing.ratio * vanilla.ms / self.form.batch)
+
+    def networks(
+        self, vanilla: Make, others: Sequence[Make], shape: Shape, most_s: float = 120.0, base_ms: float | None = None
+    ) -> Iterator[Reading]:
+        """Vanilla, then each of the others beside it, two of them in memory at a time.
+
+        Args:
+            most_s: about how long all others may take, building not counted.
+            base_ms: vanilla's milliseconds an image, where they are known from before.
+        """
+        first = self.deployed(vanilla(), shape)
+        self.layout = layout = self._faster_layout(first, shape)
+        base = self._pass(first, shape, layout)
+        (alone,) = self._in_turn([base], 0.0, 0.0, 9)
+        base_ms = alone.ms / self.form.batch if base_ms is None else base_ms
+        yield self._reading(alone, base_ms, layout, self._eager_ms(first, shape, layout))
+        each = min(20.0, max(2.0, most_s / max(1, len(others))))
+        for make in others:
+            network = self.deployed(make(), shape)
+            layout = self._faster_layout(network, shape)
+            _, timing = self._in_turn([base, self._pass(network, shape, layout)], self.clock.aim, each)
+            yield self._reading(timing, base_ms, layout, self._eager_ms(network, shape, layout))
+
+    def deployed(self, network: nn.Module, shape: Shape) -> nn.Module:
+        """A copy, folded, each operator in the form that is fastest in its place."""
+        folded = fold(network)
+        sizes = _input_sizes(folded, shape)
+        for operator, size in sizes.items():
+            made = self._fastest(operator, size)
+            if made is operator:
+                continue
+            if operator is folded:
+                return made
+            _put(folded, operator, made)
+        return folded
+
+    def _fastest(self, operator: Operator, size: tuple[int, int]) -> nn.Module:
+        forms: dict[str, nn.Module] = {"": operator, **operator.forms(size, on_gpu=self.form.runner == "cuda")}
+        if len(forms) == 1:
+            return operator
+        key = _signature(operator, size)
+        if key not in self.chosen:
+            shape = (operator.in_channels, *size)
+            passes = [self._pass(form, shape, self.layout) for form in forms.values()]
+            timings = self._in_turn(passes, LAYER_AIM, LAYER_S)
+            ratios = dict(zip(forms, (t.ratio for t in timings), strict=True))
+            best = min(ratios, key=lambda name: ratios[name])
+            self.chosen[key] = best if ratios[best] < FASTER else ""
+        return forms[self.chosen[key]]
+
+    def _faster_layout(self, network: nn.Module, shape: Shape) -> str:
+        if self.form.runner != "cpu":
+            return "channels_last" if self.form.runner == "cuda" else ""
+        passes = [self._pass(network, shape, layout) for layout in LAYOUTS]
+        timings = self._in_turn(passes, 0.05, 2.0, LAYOUT_ROUNDS)
+        return list(LAYOUTS)[int(timings[1].ratio < FASTER)]
+
+    def _in_turn(self, passes: Sequence[Pass], aim: float, most_s: float, rounds: int = 3) -> list[Timing]:
+        """By the clock, alone on the device."""
+        with self._alone() as doubt:
+            clock = replace(self.clock, aim=aim, most_s=most_s)
+            timings = clock.in_turn(passes, rounds)
+            self.clock.patience_s = clock.patience_s
+        return [replace(t, doubt=t.doubt or doubt) for t in timings]
+
+    @contextmanager
+    def _alone(self) -> Iterator[str]:
+        """Yields why it is not."""
+        if self.form.runner == "cuda" and (gpu_processes() or 1) > 1:
+            yield "other processes compute on the GPU"
+        else:
+            yield ""
+
+    def _pass(self, network: nn.Module, shape: Shape, layout: str) -> Pass:
+        if self.form.runner == "onnxruntime":
+            return cpu_pass(_onnx_run(network, shape, self.form.batch))
+        module, images = self._placed(network, shape, layout)
+        if self.form.runner == "cuda":
+            return _replayed(module, images)
+        return cpu_pass(lambda: _forward(module, images))
+
+    def _placed(self, network: nn.Module, shape: Shape, layout: str) -> tuple[nn.Module, torch.Tensor]:
+        """On the device, in the form's type; a copy where that is another one."""
+        dtype, memory = getattr(torch, DTYPES[self.form.dtype]), LAYOUTS[layout]
+        module = copy.deepcopy(network).to(self.device, dtype)
+        module = module.to(memory_format=memory)
+        images = torch.randn(self.form.batch, *shape).to(self.device, dtype).contiguous(memory_format=memory)
+        return module, images
+
+    def _eager_ms(self, network: nn.Module, shape: Shape, layout: str) -> float | None:
+        if self.form.runner != "cuda":
+            return None
+        module, images = self._placed(network, shape, layout)
+        (timing,) = self._in_turn([_by_events(lambda: _forward(module, images))], 0.0, 0.0, 9)
+        return timing.ms / self.form.batch
+
+    def _reading(self, timing: Timing, base_ms: float, layout: str, eager_ms: float | None) -> Reading:
+        low, high = (q / self.form.batch for q in timing.quartiles)
+        ms = timing.ratio * base_ms
+        return Reading(
+            ms=ms,
+            error=timing.error * ms,
+            quartiles=(low, high),
+            ratio=timing.ratio,
+            ratio_error=timing.error,
+            rounds=timing.rounds,
+            layout=layout,
+            eager_ms=eager_ms,
+            doubt=timing.doubt,
+        )
 
 
-def _forward(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> Callable[[], float]:
-    """A function that runs one forward pass and returns its milliseconds an image."""
-    batch = BATCH[device.type]
-    layout = torch.channels_last
-    folded = fold(model).to(device, memory_format=layout)  # type: ignore[call-overload]
-    images = torch.randn(batch, *shape, device=device).contiguous(memory_format=layout)
-
-    @torch.inference_mode()
-    def forward() -> float:
-        _wait(device)
-        start = time.perf_counter()
-        folded(images)
-        _wait(device)
-        return (time.perf_counter() - start) * 1e3 / batch
-
-    return forward
+@torch.inference_mode()
+def _forward(module: nn.Module, images: torch.Tensor) -> object:
+    return module(images)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _replayed(module: nn.Module, images: torch.Tensor) -> Pass:
+    """A forward captured as a CUDA graph and replayed; eager where it can't be captured."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            _forward(module, images)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            _forward(module, images)
+    except RuntimeError:
+        torch.cuda.synchronize()
+        return _by_events(lambda: _forward(module, images))
+    return _by_events(graph.replay)
 
 
-def _timing(samples: Sequence[float]) -> Timing:
-    low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return Timing(median, high - low)
+def _by_events(run: Callable[[], object]) -> Pass:
+    """Timed by the device's own events: one sample is the mean of as many runs as make up two milliseconds."""
+
+    def timed(times: int) -> float:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(times):
+            run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / times
+
+    timed(3)
+    times = max(1, round(LEAST_GPU_MS / max(timed(3), 1e-3)))
+    return lambda: Sample(timed(times))
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _input_sizes(network: nn.Module, shape: Shape) -> dict[Operator, tuple[int, int]]:
+    """Each operator that is called → the height and width of what it reads."""
+    sizes: dict[Operator, tuple[int, int]] = {}
+    hooks = [
+        m.register_forward_pre_hook(lambda module, inputs: sizes.update({module: tuple(inputs[0].shape[2:])}))
+        for m in network.modules()
+        if isinstance(m, Operator)
+    ]
+    if hooks:
+        _forward(network, torch.zeros(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    return sizes
+
+
+def _signature(operator: Operator, size: tuple[int, int]) -> tuple[object, ...]:
+    """What decides how fast its forms are."""
+    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in operator.state_dict().items())
+    geometry = (operator.kernel_size, operator.stride, operator.padding, operator.dilation)
+    return type(operator).__name__, operator.in_channels, operator.out_channels, geometry, shapes, size
+
+
+def _put(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """In place of ``old``, under all its names."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if child is old:
+                setattr(parent, name, new)

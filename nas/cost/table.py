@@ -1,43 +1,87 @@
 """The cost table: slot × choice, measured once and cached. Its sums replace tracing a network.
 
-FLOPs and params of its sums equal fvcore's count of the whole network exactly; latency is the sum of layers timed one
-by one, a prediction of the whole network's.
+FLOPs and params of its sums equal fvcore's count of the whole network exactly. Latency is predicted: each layer is
+timed beside vanilla's in its place, what they sum up to is put right by some whole networks, and the error that is left
+is kept beside it.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 import search_spaces
-from search_spaces import VANILLA, Architecture, Backbone, Choice, Slot, Space
-from search_spaces.folding import normalised
+from search_spaces import VANILLA, Architecture, Choice, Slot, Space
 from search_spaces.space import fingerprint
 from trainers.whole_file import write_whole
 
+from ..form import Form
 from ..metrics import METRICS, Metric
-from .latency import describe
+from .device import describe, device_name
+from .surroundings import Place, places
 
-Shape = tuple[int, int, int]
+WHOLE, WHOLE_S = 7, 60.0  # networks by which a table is put right, and seconds that timing them may take
+LEAN = 3.0  # how much a network leans to cheap or dear options, in their standard deviations
+SLOPE_PRIOR = 0.02  # the predicted difference, as a share of vanilla's, below which the slope stays near 1
+SLOPES = (0.25, 2.0)
+LEAST_SHARE = 0.05  # of vanilla's: no layer costs less
+MOST_DOUBTED = 0.1  # of all layers
 Costs = dict[str, float]
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """How well sums over layers predict what is measured of whole networks.
+
+    Args:
+        slope: what the sums' differences to vanilla were multiplied by, to agree with whole networks.
+        error: the standard deviation of a whole network's from its prediction, as a share of it.
+        networks: on which both are known.
+        doubt: why the measurements can't be trusted; empty where they can.
+    """
+
+    slope: float = 1.0
+    error: float = 0.0
+    networks: int = 0
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
 class CostTable:
-    """``rest``: what no slot decides, by metric. ``slots``: slot → choice → cost by metric. ``device``: latency's."""
+    """What every choice of every slot costs.
+
+    Args:
+        rest: what no slot decides, by metric.
+        slots: slot → choice → cost by metric.
+        device: on which what is measured was measured; ``latency_on`` is the form.
+        predictions: of the metrics that are measured.
+    """
 
     rest: Costs
     slots: Mapping[str, Mapping[Choice, Costs]]
     device: str
+    latency_on: str = ""
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Metric → the relative difference that is none: it is below what could be noticed, or predicted."""
+        errors = {name: found.error for name, found in self.predictions.items()}
+        return {name: max(METRICS[name].resolution, errors.get(name, 0.0)) for name in self.rest if name in METRICS}
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Metric → why its figures can't be trusted."""
+        return {name: found.doubt for name, found in self.predictions.items() if found.doubt}
 
     def total(self, architecture: Architecture) -> Costs:
         """All metrics of an architecture of the table's space."""
@@ -65,53 +109,174 @@ class CostTable:
 
 
 def measure(
-    space: Space, device: torch.device, progress: Callable[[str], None], metrics: Mapping[str, Metric] = METRICS
+    space: Space, form: Form, progress: Callable[[str], None], metrics: Mapping[str, Metric] = METRICS
 ) -> CostTable:
     """Measure every choice of every slot, in every metric."""
-    shapes, has_bn = _surroundings(space.backbone)
-    wanted: dict[str, list[Choice]] = {name: [VANILLA] for name in space.slots}
-    for variable in space.variables:
-        for option in variable.options:
-            for slot, choice in zip(variable.slots, option.choices, strict=True):
-                wanted[slot].append(choice)
-    alike: dict[tuple[object, ...], Costs] = {}
+    where = places(space.backbone)
+    meters = {name: metric.meter(form) for name, metric in metrics.items() if metric.meter is not None}
+    layers = _Layers(space, where, metrics, meters)
     slots: dict[str, dict[Choice, Costs]] = {}
+    wanted = _wanted(space)
     for i, (name, choices) in enumerate(wanted.items()):
         progress(f"measuring the cost of every choice: slot {i + 1} of {len(wanted)}, {name}")
-        slots[name] = {}
-        for choice in dict.fromkeys(choices):
-            signature = (*list(asdict(space.slots[name]).values())[1:], shapes[name], has_bn[name], choice)
-            if signature not in alike:
-                layer = _layer(space.slots[name], choice, has_bn[name])
-                alike[signature] = {m: kind.cost(layer, shapes[name], device) for m, kind in metrics.items()}
-            slots[name][choice] = alike[signature]
-    network = Architecture(space.backbone).inference()
-    vanilla = {m: kind.cost(network, space.backbone.shape, device) for m, kind in metrics.items()}
-    rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in metrics}
-    return CostTable(rest, slots, str(describe(device)["device"]))
+        slots[name] = {choice: layers.costs(name, choice) for choice in choices}
+    network, shape = Architecture(space.backbone).inference(), space.backbone.shape
+    vanilla = {m: kind.cost(network, shape) for m, kind in metrics.items() if kind.cost is not None}
+    rest = {m: vanilla[m] - sum(choices[VANILLA][m] for choices in slots.values()) for m in vanilla}
+    table = CostTable(rest, slots, device_name(form.device), str(form))
+    for name, meter in meters.items():
+        progress("measuring whole networks, by which the costs of layers are put right")
+        table = predicting(table, name, meter, space, layers.doubt(name))
+    return table
 
 
 def build_table(
     space: Space,
-    device: torch.device,
+    form: Form,
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
-    how: Callable[[Space, torch.device, Callable[[str], None]], CostTable] = measure,
+    how: Callable[[Space, Form, Callable[[str], None]], CostTable] = measure,
+    again: bool = False,
 ) -> CostTable:
     """Measure every choice of every slot, or read it from ``cache`` (a folder), where the same was measured before.
 
+    A table whose measurements are in doubt is not kept.
+
     Args:
+        form: in which latency is measured.
         how: what measures; ``apart.measure_apart`` does it in a process of its own.
+        again: measure, whatever is kept.
     """
-    key = _cache_key(space, device)
-    file = None if cache is None else cache / f"costs-{space.name}-{key}.json"
-    if file is not None and (found := _cached(file)) is not None:
+    file = None if cache is None else cache / f"costs-{space.name}-{_cache_key(space, form)}.json"
+    if file is not None and not again and (found := _cached(file)) is not None:
         return found  # absent or damaged it is measured again
-    table = how(space, device, progress)
-    if file is not None:
+    table = how(space, form, progress)
+    if file is not None and not table.doubts:
         with suppress(OSError):  # a folder that can't be written has no cache
             write_whole(file, json.dumps(table_to_document(table)).encode())
     return table
+
+
+def _wanted(space: Space) -> dict[str, list[Choice]]:
+    """Slot → the choices that are to be measured, vanilla first."""
+    wanted: dict[str, dict[Choice, None]] = {name: {VANILLA: None} for name in space.slots}
+    for variable in space.variables:
+        for option in variable.options:
+            for slot, choice in zip(variable.slots, option.choices, strict=True):
+                wanted[slot][choice] = None
+    return {name: list(choices) for name, choices in wanted.items()}
+
+
+class _Layers:
+    """The costs of one choice in one slot; what is alike is measured once."""
+
+    def __init__(
+        self, space: Space, where: Mapping[str, Place], metrics: Mapping[str, Metric], meters: Mapping[str, Any]
+    ) -> None:
+        self.space, self.where, self.metrics, self.meters = space, where, metrics, meters
+        self.alike: dict[tuple[object, ...], Costs] = {}
+        self.doubts: dict[str, list[str]] = {name: [] for name in meters}
+
+    def costs(self, name: str, choice: Choice) -> Costs:
+        """Of what is measured: vanilla's cost in its place, times the ratio to it."""
+        slot, place = self.space.slots[name], self.where[name]
+        key = (*list(asdict(slot).values())[1:], place, choice)
+        if key not in self.alike:
+            layer, shape = _layer(slot, choice, place.has_bn), place.shape
+            found = {m: kind.cost(layer, shape) for m, kind in self.metrics.items() if kind.cost is not None}
+            self.alike[key] = {**found, **{m: self._measured(m, name, choice, layer) for m in self.meters}}
+        return self.alike[key]
+
+    def _measured(self, metric: str, name: str, choice: Choice, layer: nn.Module) -> float:
+        place = self.where[name]
+        vanilla = _layer(self.space.slots[name], VANILLA, place.has_bn)
+        timing = self.meters[metric].layer(layer, vanilla, place.shape)
+        self.doubts[metric].append(timing.doubt)
+        return timing.ms if choice == VANILLA else timing.ratio * self.costs(name, VANILLA)[metric]
+
+    def doubt(self, metric: str) -> str:
+        """Of all together: where more than a few layers are in doubt, the reason that was given most."""
+        said = [doubt for doubt in self.doubts[metric] if doubt]
+        if len(said) <= MOST_DOUBTED * len(self.doubts[metric]):
+            return ""
+        kind = Counter(_kind(doubt) for doubt in said).most_common(1)[0][0]
+        example = next(doubt for doubt in said if _kind(doubt) == kind)
+        return f"{len(said)} of {len(self.doubts[metric])} layers: {example}"
+
+
+def _kind(doubt: str) -> str:
+    """Without its numbers."""
+    return "".join(c for c in doubt if not c.isdigit())
+
+
+def predicting(table: CostTable, name: str, meter: Any, space: Space, doubt: str = "") -> CostTable:
+    """With a measured metric put right by whole networks: vanilla, and some that are spread over what is reachable."""
+    chosen = spread_out(table, name, space)
+    makes = [architecture.inference for architecture in chosen]
+    readings = list(meter.networks(Architecture(space.backbone).inference, makes, space.backbone.shape, WHOLE_S))
+    vanilla, measured = readings[0].ms, [reading.ms for reading in readings[1:]]
+    of_layers = sum(choices[VANILLA][name] for choices in table.slots.values())
+    sums = [sum(table.slots[s][c][name] for s, c in a.layers) + _unsearched(table, name, a) for a in chosen]
+    slope, error = fitted_slope([s - of_layers for s in sums], [m - vanilla for m in measured], vanilla)
+    slots = {slot: _put_right(choices, name, slope) for slot, choices in table.slots.items()}
+    doubts = [doubt, *(f"whole networks: {reading.doubt}" for reading in readings if reading.doubt)]
+    said = next((text for text in doubts if text), "")
+    prediction = Prediction(slope, error, len(chosen), said)
+    rest = {**table.rest, name: vanilla - of_layers}
+    return replace(table, rest=rest, slots=slots, predictions={**table.predictions, name: prediction})
+
+
+def _unsearched(table: CostTable, name: str, architecture: Architecture) -> float:
+    """Of slots that an architecture does not name: they are vanilla."""
+    named = {slot for slot, _ in architecture.layers}
+    return sum(choices[VANILLA][name] for slot, choices in table.slots.items() if slot not in named)
+
+
+def _put_right(choices: Mapping[Choice, Costs], name: str, slope: float) -> dict[Choice, Costs]:
+    """A slot's costs that differ from vanilla's ``slope`` times as much, and stay above nothing."""
+    vanilla = choices[VANILLA][name]
+    right = {c: max(vanilla + slope * (costs[name] - vanilla), LEAST_SHARE * vanilla) for c, costs in choices.items()}
+    return {choice: {**costs, name: right[choice]} for choice, costs in choices.items()}
+
+
+def spread_out(table: CostTable, name: str, space: Space, count: int = WHOLE) -> list[Architecture]:
+    """Architectures whose predicted cost goes from the least to the most: random ones, each leaning to one side."""
+    rng = np.random.default_rng(0)
+    options = [
+        np.array([sum(table.slots[s][c][name] for s, c in zip(v.slots, o.choices, strict=True)) for o in v.options])
+        for v in space.variables
+    ]
+    found: dict[str, Architecture] = {}
+    for lean in np.linspace(-LEAN, LEAN, count):
+        scores = [lean * _standard(column) + rng.gumbel(size=len(column)) for column in options]
+        architecture = space.architecture([int(score.argmax()) for score in scores])
+        found[architecture.key] = architecture
+    return list(found.values())
+
+
+def _standard(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    deviation = column.std()
+    return np.zeros_like(column) if deviation == 0 else (column - column.mean()) / deviation
+
+
+def fitted_slope(sums: Sequence[float], measured: Sequence[float], vanilla: float) -> tuple[float, float]:
+    """Of differences to vanilla: what predicted ones are to be multiplied by, and the error that is left.
+
+    The slope leans to 1 where there is little to learn from. The error is the standard deviation of what was left out
+    from what the others predict, as a share of ``vanilla``.
+    """
+    x, y = np.array(sums) / vanilla, np.array(measured) / vanilla
+
+    def slope(which: NDArray[np.bool_]) -> float:
+        prior = SLOPE_PRIOR**2
+        found = (float((x * y)[which].sum()) + prior) / (float((x * x)[which].sum()) + prior)
+        return min(max(found, SLOPES[0]), SLOPES[1])
+
+    everyone = np.ones(len(x), bool)
+    others = [everyone & (np.arange(len(x)) != i) for i in range(len(x))]
+    left = [y[i] - slope(others[i]) * x[i] for i in range(len(x))]
+    error = float(np.sqrt(np.mean(np.square(left)))) if left else 0.0
+    return slope(everyone), error
 
 
 def _layer(slot: Slot, choice: Choice, has_bn: bool) -> nn.Module:
@@ -120,49 +285,32 @@ def _layer(slot: Slot, choice: Choice, has_bn: bool) -> nn.Module:
     return nn.Sequential(operator, nn.BatchNorm2d(slot.out_channels)) if has_bn else nn.Sequential(operator)
 
 
-def _surroundings(backbone: Backbone) -> tuple[dict[str, Shape], dict[str, bool]]:
-    """Each slot's input shape (C, H, W), and whether a BatchNorm reads its output alone."""
-    with torch.device("cpu" if backbone.is_foreign else "meta"), torch.no_grad():
-        model = backbone.build().eval()
-        behind = normalised(model)
-        shapes: dict[str, Shape] = {}
-
-        def note(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-            def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-                _, channels, height, width = inputs[0].shape
-                shapes[name] = (channels, height, width)
-
-            return hook
-
-        slots = search_spaces.find_slots(model)
-        for name in slots:
-            model.get_submodule(name).register_forward_pre_hook(note(name))
-        model(torch.zeros(1, *backbone.shape))
-    return shapes, {name: name in behind for name in slots}
-
-
-def _cache_key(space: Space, device: torch.device) -> str:
+def _cache_key(space: Space, form: Form) -> str:
     """Changes with the space, the operators' own code, the libraries and the device."""
     digest = hashlib.sha256()
     digest.update(repr((space.backbone, fingerprint(space.backbone), space.variables)).encode())
     for folder in (Path(search_spaces.__file__).parent, Path(__file__).parent):
         for source in sorted(folder.rglob("*.py")):
             digest.update(source.read_bytes())
-    digest.update(json.dumps([describe(device), version("fvcore"), list(METRICS)], sort_keys=True).encode())
+    digest.update(json.dumps([describe(form), version("fvcore"), list(METRICS)], sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
 
 def table_to_document(table: CostTable) -> dict[str, Any]:
     """Plain values, for JSON."""
     slots = {slot: [[c.to_dict(), costs] for c, costs in choices.items()] for slot, choices in table.slots.items()}
-    return {"rest": table.rest, "slots": slots, "device": table.device}
+    predictions = {name: asdict(found) for name, found in table.predictions.items()}
+    said = {"device": table.device, "latency_on": table.latency_on, "predictions": predictions}
+    return {"rest": table.rest, "slots": slots, **said}
 
 
 def table_from(document: Mapping[str, Any]) -> CostTable | None:
     """What ``table_to_document`` gave; ``None`` if it is damaged, or lacks a metric of today."""
     try:
         slots = {s: {Choice.from_dict(c): costs for c, costs in entries} for s, entries in document["slots"].items()}
-        table = CostTable(document["rest"], slots, document["device"])
+        predictions = {name: Prediction(**found) for name, found in document.get("predictions", {}).items()}
+        latency_on = document.get("latency_on", "")
+        table = CostTable(document["rest"], slots, document["device"], latency_on, predictions)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return table if set(METRICS) <= set(table.rest) else None

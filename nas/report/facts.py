@@ -60,13 +60,12 @@ class Facts:
         if table is None and not missing:
             missing = f"{run.state / 'costs.json'} is of another version"
         whole = space is not None and table is not None and set(table.slots) == set(space.slots)
-        before = run.measured
         return cls(
             run,
             run.candidates,
             run.references,
             {stage: run.judged(stage) for stage in STAGES},
-            Measured({}, {}) if before is None else Measured(before["networks"], before["device"]),
+            Measured.from_document(run.measured),
             space if whole else None,
             table if whole else None,
             pooled_of(run, space, table, with_finals=True) if whole and space and table else None,
@@ -102,7 +101,7 @@ class Facts:
 
     @cached_property
     def front(self) -> list[Record]:
-        return pareto_front(self.candidates, self.noise)
+        return pareto_front(self.candidates, self.noise, None if self.table is None else self.table.resolutions)
 
     @cached_property
     def verdict(self) -> Verdict | None:

@@ -1,14 +1,14 @@
 """How a search ended: what there is, exported, measured and drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from search_spaces import Space
 from search_spaces.late import Late
 
-from ..cost.latency import describe
+from ..cost.device import device_name
+from ..cost.table import CostTable
+from ..form import parse_form
 from ..front import pareto_front
 from ..pooled import Pooled
 from ..preparation import device_for_costs
@@ -16,9 +16,11 @@ from ..record import Record
 from ..run import Run
 from ..stages import Stages, pooled_of
 from ..watch.watch import Watch
-from .export import Exporter, best_of, measure_whole, to_be_measured
+from .export import Exporter, best_of, to_be_measured
 from .found import Found, noise_in
 from .measured import Measured
+from .measuring import Run as Runner
+from .measuring import measured_too
 from .verdict import Verdict, verdict_of
 
 _write_report = Late("nas.report.writing", "write_report")  # what draws is not wanted before there is something
@@ -34,7 +36,8 @@ class Outcome:
             trials does; ``best.yaml`` of the run is its.
         pool: the model over all that was judged, and the noise; ``None`` where nothing in the space was.
         verdict: of the final stage, if there was one.
-        measured: whole networks' measurements, by architecture key and metric, with their spread.
+        measured: whole networks' measurements, by architecture key and metric, with their errors.
+        resolutions: metric → the relative difference that is none.
         interrupted: whether trials are left to do; ``--resume`` goes on.
         exhausted: why there were no further proposals, if so.
         in_training: the share of the trials' time, from the placing of each to its end, that went into training and
@@ -46,6 +49,7 @@ class Outcome:
     references: Sequence[Record]
     best: Record | None
     measured: Measured
+    resolutions: Mapping[str, float]
     pool: Pooled | None = None
     verdict: Verdict | None = None
     interrupted: bool = False
@@ -54,16 +58,20 @@ class Outcome:
 
     @property
     def front(self) -> list[Record]:
-        return pareto_front(self.candidates, noise_in(self.pool))
+        return pareto_front(self.candidates, noise_in(self.pool), self.resolutions)
 
 
 class Ending:
-    """What a run has in the end: exports, whole networks' measurements, the report."""
+    """What a run has in the end: exports, whole networks' measurements, the report.
 
-    def __init__(self, run: Run, space: Space, measured_on: str, stages: Stages) -> None:
+    Args:
+        there: runs a function where latency is measured; ``None`` where that can't be reached.
+    """
+
+    def __init__(self, run: Run, space: Space, table: CostTable, stages: Stages, there: Runner | None) -> None:
         self.run, self.stages, self.candidates = run, stages, stages.candidates
-        self.device = device_for_costs(run.question)
-        self.exporter = Exporter(run, space, self.device, measured_on)
+        self.table, self.there = table, there
+        self.exporter = Exporter(run, space, table, device_for_costs(run.question))
 
     def export(self, watch: Watch | None = None) -> None:
         """What there is, with what was measured before; ``watch`` is told what the best is."""
@@ -96,7 +104,8 @@ class Ending:
         records, beside = self.candidates.ledger.records, self.candidates.references.records
         interrupted = self.candidates.to_do > 0 or self.stages.to_do() > 0
         before, counts = self.run.measured, self._counts()
-        if before is not None and before["trials"] == counts and not interrupted:
+        ended = before is not None and before["trials"] == counts and not interrupted
+        if ended and not self.run.question.remeasure:
             found = self._found(self._known())
             best = best_of(self.run, records, found)
         else:
@@ -104,7 +113,7 @@ class Ending:
             found = self._found(measured)
             best = self.exporter.export(records, found)
             if not interrupted:
-                said = {"device": measured.how, "networks": measured.networks, "complete": self.candidates.complete}
+                said = {**measured.to_document(), "complete": self.candidates.complete}
                 self.run.write_measured({"trials": counts, **said})
             self.report(watch)
         return Outcome(
@@ -113,6 +122,7 @@ class Ending:
             references=beside,
             best=best,
             measured=found.measured,
+            resolutions=self.table.resolutions,
             pool=found.pool,
             verdict=found.verdict,
             interrupted=interrupted,
@@ -126,17 +136,23 @@ class Ending:
 
     def _known(self) -> Measured:
         """What was measured when the run ended before."""
-        before = self.run.measured
-        return Measured({}, {}) if before is None else Measured(before["networks"], before["device"])
+        return Measured.from_document(self.run.measured)
 
     def _measured(self, records: Sequence[Record], beside: Sequence[Record], watch: Watch) -> Measured:
         self.export()  # first of all, whatever happens to the measurement
-        if not self.exporter.measured_here:
-            watch.said(f"latency is that of {self.exporter.measured_on}: this machine times no whole networks")
-            return self._known()
+        question, before = self.run.question, self._known()
+        known = Measured({}, {}) if question.remeasure else before
+        if question.latency_on is None:
+            watch.said("this run's latencies were measured in an earlier version's way: no whole network is timed now")
+            return before
+        form = parse_form(question.latency_on)
+        if self.there is None or (form.device == "cpu" and self.table.device != device_name("cpu")):
+            watch.said(f"latency is that of {self.table.device}: this machine times no whole networks")
+            return before
         watch.doing("measuring whole networks")
-        torch.set_num_threads(1)
-        final = self.run.judged("final")
-        noise = noise_in(self._found(self._known()).pool)
-        networks = measure_whole(to_be_measured(self.run, records, (*beside, *final), noise), self.device)
-        return Measured(networks, describe(self.device))
+        noise = noise_in(self._found(known).pool)
+        wanted = to_be_measured(self.run, records, (*beside, *self.run.judged("final")), noise, self.table.resolutions)
+        found = measured_too(known, wanted, self.exporter.space.backbone, form, self.there)
+        if found.doubt:
+            watch.said(f"latencies can't be trusted, {found.doubt}; --resume {self.run.folder} --remeasure tries again")
+        return found

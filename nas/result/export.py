@@ -1,6 +1,6 @@
 """What a run leaves behind: best.yaml and the front's architectures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from trainers.data import STAND_INS
 from trainers.full.recipe import full_recipe
 
 from ..budget import broken
-from ..cost.latency import describe
+from ..cost.table import CostTable
 from ..front import pareto_front
 from ..metrics import METRICS
 from ..record import Record
@@ -30,22 +30,18 @@ class Exporter:
     """Writes the architecture YAMLs of one run.
 
     Args:
-        device: this machine's; ``measured_on`` is the name of the one that the costs of layers were measured on.
+        table: by which costs were had; ``device`` is this machine's, for what it says of itself.
     """
 
     run: Run
     space: Space
+    table: CostTable
     device: torch.device
-    measured_on: str
-
-    @property
-    def measured_here(self) -> bool:
-        return self.measured_on == describe(self.device)["device"]
 
     def export(self, candidates: Sequence[Record], found: Found) -> Record | None:
         """Write front/*.yaml and best.yaml; returns the best (``best_of``)."""
         best = best_of(self.run, candidates, found)
-        front = {f"{i:02d}-{r.key}.yaml": r for i, r in enumerate(pareto_front(candidates, noise_in(found.pool)))}
+        front = {f"{i:02d}-{r.key}.yaml": r for i, r in enumerate(self._front(candidates, found))}
         folder = self.run.folder / "front"
         for name, record in front.items():
             write_yaml(folder / name, self.document(record, found))
@@ -57,6 +53,9 @@ class Exporter:
         else:
             write_yaml(self.run.folder / "best.yaml", self.document(best, found))
         return best
+
+    def _front(self, candidates: Sequence[Record], found: Found) -> list[Record]:
+        return pareto_front(candidates, noise_in(found.pool), self.table.resolutions)
 
     def document(self, record: Record, found: Found) -> dict[str, Any]:
         """An architecture YAML with all its sections."""
@@ -98,16 +97,27 @@ class Exporter:
             "accuracy": f"validation split of {dataset}, proxy network",
             "test_accuracy": f"test split of {dataset}, proxy network; not used by the search",
         }
-        whole = measured.of(record)
-        of_layers = describe(self.device) if self.measured_here else {"device": self.measured_on}
         for name, metric in METRICS.items():
-            if metric.whole is None:
+            if metric.meter is None:
                 said[name] = metric.how
-            elif name in whole:
-                said[name] = {**measured.how, "method": "whole network", "spread": whole[name][1]}
+            elif name in measured.of(record):
+                said[name] = self._whole(record, measured, name)
             else:
-                said[name] = {**of_layers, "method": metric.how}
+                said[name] = {**self._of_layers(name), "method": metric.how}
         return said
+
+    def _whole(self, record: Record, measured: Measured, name: str) -> dict[str, Any]:
+        """Of a figure that was measured of the whole network: the reading, beside what its layers had predicted."""
+        reading = measured.details.get(record.key, {}).get(name) or {"error": measured.of(record)[name][1]}
+        predicted = {"predicted": record.costs[name]} if name in record.costs else {}
+        return {**measured.how, "method": "whole network, in turn with vanilla", **reading, **predicted}
+
+    def _of_layers(self, name: str) -> dict[str, Any]:
+        found = self.table.predictions.get(name)
+        said = {"device": self.table.device, "latency_on": self.table.latency_on}
+        if found is None:
+            return {key: value for key, value in said.items() if value}
+        return {**said, "error": found.error, **({"doubt": found.doubt} if found.doubt else {})}
 
     def _training(self) -> dict[str, Any]:
         """The backbone's recipe, for the data that was searched on; where that was a stand-in, for the paper's."""
@@ -161,19 +171,14 @@ def _of_final(standing: Standing) -> Record:
     return replace(standing.trainings[0], name=standing.name, accuracy=None, test_accuracy=None)
 
 
-def to_be_measured(run: Run, candidates: Sequence[Record], beside: Sequence[Record], noise: float) -> list[Record]:
+def to_be_measured(
+    run: Run,
+    candidates: Sequence[Record],
+    beside: Sequence[Record],
+    noise: float,
+    resolutions: Mapping[str, float] | None = None,
+) -> list[Record]:
     """The front and what stands beside; all candidates where a budget must be kept by what is measured."""
-    limited = any(METRICS[b.metric].whole is not None for b in run.question.budget)
-    records = (*(candidates if limited else pareto_front(candidates, noise)), *beside)
+    limited = any(METRICS[b.metric].meter is not None for b in run.question.budget)
+    records = (*(candidates if limited else pareto_front(candidates, noise, resolutions)), *beside)
     return list({r.key: r for r in records if r.finished}.values())
-
-
-def measure_whole(records: Sequence[Record], device: torch.device) -> dict[str, dict[str, tuple[float, float]]]:
-    """Whole networks, in turn, on the now idle device, in each metric whose sums only predict."""
-    found: dict[str, dict[str, tuple[float, float]]] = {r.key: {} for r in records}
-    architectures = [r.built_architecture() for r in records]
-    for name, metric in METRICS.items():
-        if metric.whole is not None and architectures:
-            for key, value in metric.whole(architectures, device).items():
-                found[key][name] = value
-    return found

@@ -97,7 +97,7 @@ def _row(name: str, record: Record, budgets: Sequence[Budget], of: tuple[Sequenc
         _percent(record.accuracy or 0.0, noise_in(found.pool)) if record.finished else str(record.status),
         _percent(*model[record.key]) if record.key in model else "",
         "" if record.test_accuracy is None else f"{record.test_accuracy:.1%}",
-        *(in_column(m, costs[m]) + (f" ± {in_column(m, whole[m][1] / 2)}" if m in whole else "") for m in known),
+        *(in_column(m, costs[m]) + (f" ± {in_column(m, whole[m][1])}" if m in whole else "") for m in known),
         "over" if broken(budgets, costs) else "yes",
     ]
 

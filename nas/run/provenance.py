@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..cost.latency import describe
+from ..cost.device import device_name
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "fvcore")
 
@@ -20,7 +20,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "versions": {package: version(package) for package in PACKAGES if find_spec(package)},
-        "hardware": describe(device)["device"],
+        "hardware": device_name(device.type),
     }
 
 

@@ -27,7 +27,7 @@ from .ledger import read_ledger
 from .lock import locked
 
 LATER: dict[str, Any] = {
-    **dict.fromkeys(("model", "detector", "classes", "resolution")),
+    **dict.fromkeys(("model", "detector", "classes", "resolution", "latency_on")),
     "log": [],
 }  # than some runs: their values
 MEASURED = {"trials", "networks", "device", "complete"}

@@ -136,6 +136,15 @@ class Operator(nn.Module):
         """
         raise NotImplementedError
 
+    def forms(self, size: tuple[int, int], on_gpu: bool) -> dict[str, nn.Module]:
+        """Other inference forms of this operator, which must be folded: name → a module with the same output.
+
+        Args:
+            size: the input's height and width.
+            on_gpu: whether they will run on a GPU.
+        """
+        return {}
+
     @torch.no_grad()
     def inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """Start from a trained dense convolution: come as near to its outputs as this operator can, without training.

@@ -6,13 +6,14 @@ import platform
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayTaskError
 
 from search_spaces.checks import BadInput
 
@@ -48,6 +49,22 @@ class Cluster:
                     f"lower --{name.lower()}s-per-trial or join a larger cluster"
                 )
         return sum(min(int(node.get(n, 0) / amount + 1e-9) for n, amount in wanted.items()) for node in nodes)
+
+    def on_a_gpu(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``function`` returns, run by a task that has one whole GPU, and one core beside it, to itself."""
+        return self.on_a_node({"num_gpus": 1, "num_cpus": 1}, function, *arguments)
+
+    def on_a_node(self, wanted: Mapping[str, Any], function: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``function`` returns, run by a task once; ``wanted`` is what Ray is to give it.
+
+        Raises:
+            Exception: what the function raised, as it was.
+        """
+        task = ray.remote(max_retries=0, **wanted)(function)
+        try:
+            return ray.get(task.remote(*arguments))
+        except RayTaskError as error:
+            raise error.cause or error from None
 
     def is_one_machine(self) -> bool:
         """Whether all its nodes are this machine: they reach this one's folders then."""

@@ -1,12 +1,11 @@
 """A metric: energy, made up as a picojoule for every ten parameters."""
 
-import torch
 from torch import nn
 
 from nas.metrics import Metric
 
 
-def energy(model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> float:
+def energy(model: nn.Module, shape: tuple[int, int, int]) -> float:
     return sum(p.numel() for p in model.parameters()) / 10
 
 
