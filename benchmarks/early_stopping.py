@@ -21,10 +21,10 @@ import judging
 import numpy as np
 import surrogate
 import table
-import torch
 
 from nas.cost.table import build_table
 from nas.curves import expected
+from nas.form import parse_form
 from nas.model import Model
 from nas.preparation import feasible_set
 from nas.prior import Prior
@@ -45,7 +45,7 @@ class Pool:
     """What was trained within a budget: ``records``, ``rows`` of option indices, ``flops``."""
 
     def __init__(self, known: surrogate.Table, budget: str) -> None:
-        costs = build_table(known.space, torch.device("cpu"), Path("results/.cache"))
+        costs = build_table(known.space, parse_form("cpu"), Path("results/.cache"))
         question = question_of({"space": table.SPACE, "budget": budget})
         limit, feasible = question.budget[0].limit, feasible_set(known.space, costs, question)
         self.problem = replace(problem(known.space, costs, feasible, 100), sensitivity=lambda: known.sensitivity)

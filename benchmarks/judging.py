@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.cost.latency import describe
+from nas.cost.device import describe
 from nas.cost.table import build_table
+from nas.form import parse_form
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.uniform import compared_with, to_beat
@@ -58,7 +59,7 @@ class Job:
 def within(space_name: str, budget: str | None, count: int, seed: int) -> tuple[Space, list[Architecture]]:
     """``count`` architectures of a space drawn uniformly from those within a budget; no two alike."""
     space = load_space(space_name)
-    table = build_table(space, torch.device("cpu"), Path("results/.cache"))
+    table = build_table(space, parse_form("cpu"), Path("results/.cache"))
     question = asked({"space": space_name, **({"budget": budget} if budget else {}), "seed": seed})
     feasible, rng = feasible_set(space, table, question), np.random.default_rng(seed)
     rows: set[tuple[int, ...]] = set()
@@ -69,7 +70,7 @@ def within(space_name: str, budget: str | None, count: int, seed: int) -> tuple[
 
 def flops_of(space: Space, architectures: Mapping[str, Architecture]) -> dict[str, float]:
     """Of the targets, by name."""
-    table = build_table(space, torch.device("cpu"), Path("results/.cache"))
+    table = build_table(space, parse_form("cpu"), Path("results/.cache"))
     return {name: table.total(a)["flops"] for name, a in architectures.items()}
 
 
@@ -122,7 +123,7 @@ def recipe_of(judge: str) -> Recipe:
 
 def uniform_at(space: Space, budget: str) -> dict[str, Architecture]:
     """Name → the uniform settings that a final stage within this budget has."""
-    table = build_table(space, torch.device("cpu"), Path("results/.cache"))
+    table = build_table(space, parse_form("cpu"), Path("results/.cache"))
     limits = asked({"space": space.name, "budget": budget}).budget
     named = {name: a for name, a in compared_with(space, table, limits).items() if name != "vanilla"}
     costs = {n: table.total(a) for n, a in named.items()}
@@ -137,7 +138,7 @@ def entry(job: Job, report: Report) -> dict[str, Any]:
 
 
 def device() -> dict[str, Any]:
-    return {**describe(torch.device("cpu")), "date": time.strftime("%Y-%m-%d")}
+    return {**describe(parse_form("cpu")), "date": time.strftime("%Y-%m-%d")}
 
 
 def write(path: Path | None, document: Mapping[str, Any]) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import judging
 import numpy as np
-import torch
 
 from nas.cost.table import CostTable, build_table, table_to_document
+from nas.form import parse_form
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.record import Record
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     asked_for = parser.parse_args()
     space = load_space(SPACE)
-    table = build_table(space, torch.device("cpu"), Path("results/.cache"))
+    table = build_table(space, parse_form("cpu"), Path("results/.cache"))
     with tempfile.TemporaryDirectory() as folder:
         for count in asked_for.trials:
             run, seconds = made_up(Path(folder), count, space, table), []

@@ -17,8 +17,9 @@ import numpy as np
 import optuna
 import torch
 
-from nas.cost.latency import describe
+from nas.cost.device import describe
 from nas.cost.table import build_table
+from nas.form import parse_form
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.record import Record
@@ -43,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    device, space = torch.device("cpu"), load_space(wanted.space)
+    device, space = parse_form("cpu"), load_space(wanted.space)
     table = build_table(space, device, wanted.cache)
     feasible = feasible_set(space, table, asked({"space": wanted.space, "budget": wanted.budget}))
     searched = problem(space, table, feasible, 100)

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from nas.candidates import Candidates
 from nas.cost.apart import measure_apart
-from nas.cost.latency import describe
+from nas.cost.device import describe
 from nas.cost.table import CostTable, build_table, table_to_document
+from nas.form import parse_form
 from nas.preparation import feasible_set
 from nas.question import asked
 from nas.record import Record
@@ -213,7 +213,7 @@ def main() -> int:
     parser.add_argument("--proposals", action="store_true")
     parser.add_argument("--output", type=Path)
     wanted = parser.parse_args()
-    device, space = torch.device("cpu"), load_space(wanted.space)
+    device, space = parse_form("cpu"), load_space(wanted.space)
     table = build_table(space, device, Path("results/.cache"), print, measure_apart)
     searched = Searched(space, table, wanted.sampler, wanted.trials)
     found: Any = []

@@ -16,7 +16,6 @@ from typing import Any
 
 import judging
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from proxy_signal import summary
 from scipy.stats import kendalltau
@@ -29,6 +28,7 @@ from table import SPACE
 from threadpoolctl import threadpool_limits
 
 from nas.cost.table import build_table
+from nas.form import parse_form
 from nas.model import Model
 from nas.prior import Prior
 from search_spaces import Space, load_space
@@ -66,7 +66,7 @@ class Table:
     @cached_property
     def flops(self) -> list[Array]:
         """Of each variable's options."""
-        return build_table(self.space, torch.device("cpu"), Path("results/.cache")).options(self.space, "flops")
+        return build_table(self.space, parse_form("cpu"), Path("results/.cache")).options(self.space, "flops")
 
 
 def row_of(name: str) -> tuple[int, ...]:

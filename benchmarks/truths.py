@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import surrogate
 import table
-import torch
 from numpy.typing import NDArray
 
 from nas.cost.table import CostTable, build_table
+from nas.form import parse_form
 from nas.model import Model
 from nas.preparation import feasible_set
 from nas.prior import Prior
@@ -147,7 +147,7 @@ def _path(space_name: str) -> str:
 @cache
 def _space(name: str) -> tuple[Space, CostTable]:
     space = load_space(_path(name))
-    return space, build_table(space, torch.device("cpu"), Path("results/.cache"))
+    return space, build_table(space, parse_form("cpu"), Path("results/.cache"))
 
 
 def _effects(space: Space, seed: int) -> list[Array]:

@@ -59,7 +59,8 @@ class Candidates:
         searched = problem(space, table, feasible, question.planned or question.trials)
         searched = replace(searched, sensitivity=lambda: run.sensitivity)
         self.sampler = WithinBudget(SAMPLERS[question.sampler], searched, question.seed)
-        self.memory = Memory(self.sampler, None if question.sampler in LEARN_FROM_ALL else WINDOW)
+        errors = {name: found.error for name, found in table.predictions.items()}
+        self.memory = Memory(self.sampler, None if question.sampler in LEARN_FROM_ALL else WINDOW, errors)
         self.rule = STOPPING[question.stop](searched)
         self.ledger, self.references = Ledger.open(run.ledger_file), Ledger.open(run.references_file)
         self.ended: list[Record] = []

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  tests run side by side: a trial that yields to all others would starve
+os.environ["LAYERWISE_NAS_PATIENCE_S"] = "0"  # nor would a measurement ever be alone
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ import psutil
 
 WARM_UP = 2
 LEAST_ROUNDS, MOST_ROUNDS = 5, 60
+HOPELESS_ROUNDS = 3  # of what will be in doubt, since others are busy and the patience is spent
 AIM = 0.005  # the standard error of a ratio, at which there are rounds enough
 WORST = 0.03  # above it the ratio is in doubt
 WAITED = 1.1  # wall time over processor time, above which a pass has waited for its core
@@ -67,6 +68,8 @@ def patience() -> float:
 class Clock:
     """Times passes in turn.
 
+    It waits for others to leave the machine alone; where they don't, it says so after few rounds.
+
     Args:
         on_cpu: whether it is this machine's cores that run the passes.
         aim: the standard error of a ratio, at which it stops.
@@ -86,9 +89,10 @@ class Clock:
             for run in passes:
                 run()
         self._wait_for_others()
+        hopeless = self.on_cpu and self.load.others() > BUSY
         samples: list[list[Sample]] = []
         start = time.perf_counter()
-        while len(samples) < MOST_ROUNDS:
+        while len(samples) < (HOPELESS_ROUNDS if hopeless else MOST_ROUNDS):
             samples.append(_round(passes, backwards=len(samples) % 2 == 1))
             if len(samples) >= rounds and (self._enough(samples) or time.perf_counter() - start > self.most_s):
                 break

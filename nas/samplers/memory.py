@@ -1,5 +1,6 @@
 """What a sampler learns from: an Optuna study of the front, the unfinished and the latest trials."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,11 +31,14 @@ class Memory:
 
     Args:
         window: the trials that the sampler learns from, besides the front; ``None`` is all.
+        errors: metric → the relative error of its prediction: a sampler learns of no finer difference.
     """
 
-    def __init__(self, sampler: WithinBudget, window: int | None = WINDOW) -> None:
+    def __init__(
+        self, sampler: WithinBudget, window: int | None = WINDOW, errors: Mapping[str, float] | None = None
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.sampler, self.window = sampler, window
+        self.sampler, self.window, self.errors = sampler, window, errors or {}
         self._study = optuna.create_study(directions=directions(), sampler=sampler)
         self._size = 0
         self._running: dict[str, int] = {}  # name → Optuna's number
@@ -55,12 +59,12 @@ class Memory:
 
     def tell(self, record: Record, before: Sequence[Record]) -> None:
         """How a candidate that was asked for has ended; ``before`` are the candidates that ended before it."""
-        state, values = _outcome(record, before)
+        state, values = self._outcome(record, before)
         self._study.tell(self._running.pop(record.name), values, state)
 
     def recall(self, entry: Entry, record: Record | None, before: Sequence[Record] = ()) -> None:
         """A trial that another process asked for, or nobody; without a ``record`` it has not ended."""
-        state, values = (TrialState.RUNNING, None) if record is None else _outcome(record, before)
+        state, values = (TrialState.RUNNING, None) if record is None else self._outcome(record, before)
         trial = create_trial(
             state=state,
             values=values,
@@ -91,9 +95,19 @@ class Memory:
         self._size = len(kept)
         self._running = {name: numbers[number] for name, number in self._running.items()}
 
+    def _outcome(self, record: Record, before: Sequence[Record]) -> tuple[TrialState, list[float] | None]:
+        """What a sampler learns: of a trial that was stopped, what it would have come to, where that can be told."""
+        if record.status is Status.STOPPED and (prediction := expected(record, before)) is not None:
+            return TrialState.COMPLETE, self._values(objectives(prediction[0], record.costs))
+        return STATES[record.status], self._values(record.objectives) if record.finished else None
 
-def _outcome(record: Record, before: Sequence[Record]) -> tuple[TrialState, list[float] | None]:
-    """What a sampler learns: of a trial that was stopped, what it would have come to, where that can be told."""
-    if record.status is Status.STOPPED and (prediction := expected(record, before)) is not None:
-        return TrialState.COMPLETE, list(objectives(prediction[0], record.costs).values())
-    return STATES[record.status], list(record.objectives.values()) if record.finished else None
+    def _values(self, found: Mapping[str, float]) -> list[float]:
+        return [coarse(value, self.errors.get(name, 0.0)) for name, value in found.items()]
+
+
+def coarse(value: float, error: float) -> float:
+    """``value`` in steps of its relative ``error``: 100 and 101 are alike where it is 0.05; as it is where it is 0."""
+    if error <= 0 or value <= 0:
+        return value
+    step = math.log1p(error)
+    return math.exp(round(math.log(value) / step) * step)

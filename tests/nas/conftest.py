@@ -1,9 +1,9 @@
 """A small space and its costs, for all that needs a run but no training."""
 
 import pytest
-import torch
 
 from nas.cost.table import CostTable, build_table
+from nas.form import parse_form
 from search_spaces import Space, load_space
 
 
@@ -16,4 +16,4 @@ def space() -> Space:
 
 @pytest.fixture(scope="module")
 def table(space: Space) -> CostTable:
-    return build_table(space, torch.device("cpu"))
+    return build_table(space, parse_form("cpu"))

@@ -1,19 +1,20 @@
 """The cost table against fvcore's count of whole networks: equal to the unit."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-import torch
 
 from nas.budget import broken, parse_budget
 from nas.cost.apart import measure_apart
 from nas.cost.flops import count_flops, count_params
-from nas.cost.latency import time_models, whole_latencies
-from nas.cost.table import CostTable, build_table
+from nas.cost.table import CostTable, Prediction, build_table, measure
 from nas.feasible import Feasible
+from nas.form import Form, parse_form
 from nas.knapsack import Limit
 from nas.metrics import METRICS, directions, in_column, show
 from nas.samplers import SAMPLERS, encoding
@@ -21,7 +22,7 @@ from nas.samplers.problem import problem
 from nas.samplers.within_budget import WithinBudget
 from search_spaces import VANILLA, Space, list_spaces, load_space
 
-CPU = torch.device("cpu")
+CPU = parse_form("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +100,34 @@ def test_vanilla_and_many_at_once(table_of) -> None:
 def test_the_cache_is_read_and_a_damaged_one_is_measured_again(tmp_path: Path) -> None:
     space = load_space("compconv_c0")
     small = Space("small", load_space("mixed_resnet20").backbone, load_space("mixed_resnet20").variables[:2])
-    first = build_table(small, CPU, tmp_path)
+
+    def sure(*asked: Any) -> CostTable:
+        found = measure(*asked)
+        return replace(found, predictions={n: replace(p, doubt="") for n, p in found.predictions.items()})
+
+    first = build_table(small, CPU, tmp_path, how=sure)
     (file,) = tmp_path.iterdir()
     assert build_table(small, CPU, tmp_path) == first  # latencies too: it was not measured again
+    again = build_table(small, CPU, tmp_path, how=sure, again=True)
+    assert again.slots != first.slots  # no clock says the same twice
+    assert build_table(small, CPU, tmp_path) == again
+    assert build_table(small, parse_form("cpu:b2"), None).latency_on == "cpu:fp32:b2"
     file.write_text(file.read_text()[:100])
     again = build_table(small, CPU, tmp_path)
     assert {s: {c: v["flops"] for c, v in e.items()} for s, e in again.slots.items()} == {
         s: {c: v["flops"] for c, v in e.items()} for s, e in first.slots.items()
     }
     assert space.backbone != small.backbone
+
+
+def test_a_table_in_doubt_is_not_kept(tmp_path: Path) -> None:
+    small = Space("small", load_space("mixed_resnet20").backbone, load_space("mixed_resnet20").variables[:1])
+
+    def doubted(*asked: Any) -> CostTable:
+        return replace(measure(*asked), predictions={"latency_ms": Prediction(doubt="others were busy")})
+
+    assert build_table(small, CPU, tmp_path, how=doubted).doubts == {"latency_ms": "others were busy"}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_costs_measured_apart_are_the_same(
@@ -127,25 +147,8 @@ def test_costs_measured_apart_are_the_same(
     assert apart.device == here.device
     assert said[0].startswith("measuring the cost of every choice: slot 1 of")
     with pytest.raises(RuntimeError, match="exit code 1"):
-        measure_apart(small, torch.device("meta"), said.append)  # nothing can be timed there
+        measure_apart(small, Form("cpu", "fp7", 1), said.append)  # nothing can be timed there
     assert "Traceback" in capfd.readouterr().err
-
-
-def test_latency_is_of_the_network_and_positive() -> None:
-    wide, narrow = torch.nn.Conv2d(64, 64, 3), torch.nn.Conv2d(4, 4, 1)
-    slow, _ = time_models([wide, torch.nn.Conv2d(64, 64, 3)], (64, 64, 64), CPU, 5)
-    fast, _ = time_models([narrow, torch.nn.Conv2d(4, 4, 1)], (4, 8, 8), CPU, 5)
-    assert slow.median_ms > fast.median_ms > 0
-    assert slow.spread_ms >= 0
-
-
-def test_whole_networks_are_timed_by_key() -> None:
-    space = load_space("mixed_resnet20")
-    networks = [space.uniform(VANILLA), space.architecture([1] * len(space.variables))]
-    found = whole_latencies(networks, CPU)
-    assert set(found) == {n.key for n in networks}
-    assert all(ms > 0 and spread >= 0 for ms, spread in found.values())
-    assert whole_latencies([], CPU) == {}
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -153,11 +156,12 @@ def test_every_metric_is_measured_shown_and_budgeted(name: str, table_of) -> Non
     """The contract of a metric: of a network above 0, as the table's sum says; its unit is its own, and a budget's."""
     space, metric = load_space("mixed_resnet20"), METRICS[name]
     vanilla = space.uniform(VANILLA)
-    alone = metric.cost(vanilla.build(), (3, 32, 32), CPU)
     total = table_of(space).total(vanilla)[name]
-    assert alone > 0
-    assert total == alone if metric.whole is None else total > 0
+    assert (metric.cost is None) == (metric.meter is not None)
+    if metric.cost is not None:
+        assert total == metric.cost(vanilla.build(), (3, 32, 32))
+    assert total > 0
     assert parse_budget(f"5{metric.unit}").metric == name
     assert show(name, 5.0) == f"5 {metric.unit}"
-    assert float(in_column(name, alone)) >= 0
+    assert float(in_column(name, total)) >= 0
     assert [m for m in METRICS if METRICS[m].unit.lower() == metric.unit.lower()] == [name]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 from nas.budget import parse_budget
 from nas.command_line import parser
 from nas.cost.table import CostTable, build_table, table_to_document
+from nas.form import parse_form
 from nas.progress import Scale, progress
 from nas.question import asked
 from nas.record import Record
@@ -56,7 +56,7 @@ def space() -> Space:
 
 @pytest.fixture(scope="module")
 def table(space: Space) -> CostTable:
-    return build_table(space, torch.device("cpu"))
+    return build_table(space, parse_form("cpu"))
 
 
 def judged(name: str, space: Space, table: CostTable, row: Any, seed: int = 0, **changes: Any) -> Record:

@@ -8,6 +8,7 @@ from torch import nn
 
 from nas.cost.flops import count_flops, count_params
 from nas.cost.table import measure
+from nas.form import parse_form
 from nas.metrics import METRICS
 from search_spaces import Architecture, Backbone, Choice, convert, find_slots, fold, proxy_of
 from search_spaces.checks import BadInput
@@ -100,7 +101,7 @@ def flat(found: object) -> list[torch.Tensor]:
 def test_the_sums_of_the_table_are_the_count_of_the_whole_detector(name: str, body: str) -> None:
     width = 0.25 if body == "resnet18" else 1.0
     space = parse_space("small", SPACE, "a test", Backbone(body, 3, 64, width, name))
-    table = measure(space, torch.device("cpu"), lambda text: None, {n: METRICS[n] for n in ("flops", "params")})
+    table = measure(space, parse_form("cpu"), lambda text: None, {n: METRICS[n] for n in ("flops", "params")})
     for choice in (Choice.of("vanilla"), Choice.of("spconv", alpha="1/2", groups=2), Choice.of("compconv", depth=1)):
         architecture = space.uniform(choice)
         network = architecture.inference()

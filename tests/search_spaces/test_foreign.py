@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas.cost.flops import count_flops, count_params
 from nas.cost.table import CostTable, measure
+from nas.form import parse_form
 from nas.metrics import METRICS
 from search_spaces import VANILLA, Architecture, Backbone, Space, build, fold, load_space, proxy_of
 from search_spaces.backbones import foreign
@@ -80,7 +81,7 @@ def space(request: pytest.FixtureRequest) -> Space:
 
 @pytest.fixture(scope="module")
 def table(space: Space) -> CostTable:
-    return measure(space, torch.device("cpu"), lambda text: None, EXACT)
+    return measure(space, parse_form("cpu"), lambda text: None, EXACT)
 
 
 def drawn(space: Space, seed: int) -> Architecture:
@@ -145,7 +146,7 @@ def test_ones_own_network_has_the_slots_that_are_called_once(given: object) -> N
     name = foreign.give(given)  # type: ignore[arg-type]
     space = on(name, foreign.size_of(name).classes)
     assert list(space.slots) == ["stem", "first", "second"]  # the others would not cost once
-    table, architecture = measure(space, torch.device("cpu"), lambda text: None, EXACT), drawn(space, 0)
+    table, architecture = measure(space, parse_form("cpu"), lambda text: None, EXACT), drawn(space, 0)
     network = architecture.build()
     assert table.total(architecture)["flops"] == count_flops(network, (1, 3, 64, 64))
 
