@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 """SPConv in Triton kernels, for NVIDIA GPUs: fused as a whole, or only what is behind its two convolutions.
 
 The logit of the gate is known before the convolutions, from sums over the input (``_sums``, ``_logits``), or, where a

@@ -20,7 +20,7 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="only in Triton's inter
 LAYERS = [(64, 56, 1), (128, 28, 1), (256, 14, 1), (512, 7, 1), (128, 56, 2), (256, 28, 2), (512, 14, 2)]
 
 if INTERPRETED or ON_GPU:
-    from search_spaces.operators.spconv_triton import BEFORE, WITHIN, EpilogueSPConv, FusedSPConv, Tiles, triton_forms
+    from search_spaces.operators.spconv_triton import BEFORE, WITHIN, EpilogueSPConv, FusedSPConv, Tiles
 
     SMALL = [Tiles(16, 16, 16, 16), Tiles(64, 32, 16, 32), Tiles(128, 64, 32, 16, within=True), None]
 
@@ -67,17 +67,9 @@ def test_interpreted_tiles_hold_the_map_or_say_so() -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize("alpha", [1 / 8, 1 / 4, 1 / 2])
 @pytest.mark.parametrize(("channels", "size", "stride"), LAYERS)
-def test_on_gpu(
-    channels: int,
-    size: int,
-    stride: int,
-    alpha: float,
-    dtype: torch.dtype,
-    tolerance: float,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_on_gpu(channels: int, size: int, stride: int, alpha: float, dtype: torch.dtype, tolerance: float) -> None:
     """Against the same layer with the same rounded weights in double precision."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch.backends.cudnn.allow_tf32 = False
     operator = deployed(SPConv2d(channels, channels, stride=stride, alpha=alpha)).to("cuda", dtype)
     x = torch.randn(5, channels, size, size, device="cuda", dtype=dtype).to(memory_format=torch.channels_last)
     forms = operator.forms((size, size), on_gpu=True)
