@@ -111,11 +111,7 @@ class Operator(nn.Module):
         Average pooling over ``stride × stride`` cells, the last row and column of an odd size over what is there.
         Unusual paddings crop or pad first, so that a cell lies where the centre of the k×k kernel lies.
         """
-        if any(self.margins):
-            x = F.pad(x, self.margins)
-        if self.stride != (1, 1):
-            x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True, count_include_pad=False)
-        return x
+        return pooled(x, self.margins, self.stride)
 
     def at_output_points(self, x: Tensor) -> Tensor:
         """``x`` where the centre of the k×k kernel lies, at the size of the output: every ``stride``-th pixel."""
@@ -137,11 +133,14 @@ class Operator(nn.Module):
         raise NotImplementedError
 
     def forms(self, size: tuple[int, int], on_gpu: bool) -> dict[str, nn.Module]:
-        """Other inference forms of this operator, which must be folded: name → a module with the same output.
+        """Other inference forms of this operator, folded before: the same function, computed in other ways, by name.
+
+        Each is a module in eval mode, ``(B, C_in, H, W)`` → ``(B, C_out, H', W')``, with weights of its own. Which one
+        is fastest, if any is faster than the operator, depends on the machine. What isn't exact is left out.
 
         Args:
-            size: the input's height and width.
-            on_gpu: whether they will run on a GPU.
+            size: (H, W) of the input; the forms hold for no other one.
+            on_gpu: whether they are to run on an NVIDIA GPU.
         """
         return {}
 
@@ -189,6 +188,15 @@ class Operator(nn.Module):
     def stand_in(cls, in_channels: int, out_channels: int, /, **params: Any) -> dict[str, Any]:
         """The nearest hyper-parameters that these channels can hold; ``params``, resolved, where they can."""
         return params
+
+
+def pooled(x: Tensor, margins: tuple[int, int, int, int], stride: tuple[int, int]) -> Tensor:
+    """What ``Operator.on_output_grid`` does, margins being (left, right, top, bottom)."""
+    if any(margins):
+        x = F.pad(x, margins)
+    if stride != (1, 1):
+        x = F.avg_pool2d(x, stride, stride, ceil_mode=True, count_include_pad=False)
+    return x
 
 
 def require_groups(operator: str, groups: int, *channels: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..checks import require_known
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
 from .inheriting import Path, assign, blocks, channel_means, fit, outside_blocks, taps, undo
+from .spconv_deployed import deployed_forms
 
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 Fusion = Literal["attention", "sum"]
@@ -169,6 +170,13 @@ class SPConv2d(Operator):
         gain = (1 / safe)[None, :, None, None]
         self.attention_gain = gain if self.attention_gain is None else gain * self.attention_gain
         return True
+
+    @torch.no_grad()
+    def forms(self, size: tuple[int, int], on_gpu: bool) -> dict[str, nn.Module]:
+        """``grouped``, ``dense``, and with Triton on a GPU ``epilogue`` and ``fused``: see ``spconv_deployed``."""
+        if not isinstance(self.bn_representative, nn.Identity):
+            raise ValueError("SPConv: only a folded operator has forms; fold it first")
+        return deployed_forms(self, size, on_gpu)
 
     @staticmethod
     def _fold_branch(bn: nn.Module, convs: list[nn.Module]) -> None:

@@ -18,6 +18,8 @@ from search_spaces import Choice, Slot, fold
 from search_spaces.operators import OPERATORS, VanillaConv2d
 from search_spaces.operators.binary import BinaryConv2d
 
+from .networks import randomised
+
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "vanilla": [{}, {"binary": True}],
     "spconv": [
@@ -88,19 +90,6 @@ def made(name: str, params: dict, in_channels: int = 16, out_channels: int = 32,
         return operator
     sizes = (operator.kernel_size, operator.stride, operator.padding, operator.dilation)
     return Choice.of(name, **params).build(Slot("conv", in_channels, out_channels, *sizes))
-
-
-def randomised(module: nn.Module) -> nn.Module:
-    """Statistics and scales unlike those of a fresh network, as after training; some scales are 0 or negative."""
-    for m in module.modules():
-        if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            nn.init.normal_(m.running_mean)
-            nn.init.uniform_(m.running_var, 0.5, 2)
-            nn.init.normal_(m.weight)
-            nn.init.normal_(m.bias)
-            with torch.no_grad():
-                m.weight[0] = 0
-    return module
 
 
 def batchnorms(module: nn.Module) -> Iterator[str]:

@@ -1,0 +1,209 @@
+"""SPConv as deployed: fewer passes over memory than the folded operator takes, and the same function."""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .base import pooled
+
+if TYPE_CHECKING:
+    from .spconv import SPConv2d
+
+LIMIT = 60.0  # of a logit, in either direction: beyond it one branch is lost in single precision
+
+
+def deployed_forms(operator: "SPConv2d", size: tuple[int, int], on_gpu: bool) -> dict[str, nn.Module]:
+    """All forms of a folded SPConv that have its function exactly at this input size ``(H, W)``, by name.
+
+    ``grouped`` and ``dense`` run everywhere; ``epilogue`` and ``fused`` are for NVIDIA GPUs, where Triton is there.
+    """
+    if any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children()):
+        return {}  # binary
+    forms: dict[str, nn.Module] = {"grouped": DeployedSPConv(operator)}
+    dense = dense_kernel(operator, size)
+    if dense is not None and dense.shape != operator.gwc.weight.shape:
+        forms["dense"] = DeployedSPConv(operator, dense)
+    if on_gpu and dense is not None and importlib.util.find_spec("triton"):
+        triton = importlib.import_module(f"{__package__}.spconv_triton")
+        forms |= triton.triton_forms(operator, size)
+    return {name: form.eval() for name, form in forms.items()}
+
+
+class DeployedSPConv(nn.Module):
+    """One k×k convolution and one matrix product: ``(B, C_in, H, W)`` → ``(B, C_out, H', W')``, best channels_last.
+
+    The softmax of two is a sigmoid: out = β·U3 + (1 − β)·U1 = β·(U3 + e^{−d}·U1), where d is the logit of β, the
+    difference of the means of U3 and U1. The mean of what is pointwise is the mean of its input, mapped. So the k×k
+    convolution alone tells d, and both pointwise ones are then one matrix product, added to it in place.
+
+    Args:
+        operator: folded.
+        dense: the kernel of its heavy part as a whole (``dense_kernel``); without one the groups stay.
+    """
+
+    def __init__(self, operator: "SPConv2d", dense: Tensor | None = None) -> None:
+        super().__init__()
+        if dense is None and operator.heavy == "gwc-pwc":
+            dense = heavy_kernel(operator)  # nothing is left to be grouped behind the pointwise one
+        self.margins, self.stride = operator.margins, operator.stride
+        self.heavy = heavy_conv(operator, dense)
+        in_matrix = [operator.pwc] if dense is None and operator.heavy == "gwc+pwc" else []
+        self.first = 0 if in_matrix else operator.representative  # channel that the matrix product reads
+        self.added = operator.representative - self.first  # rows of the matrix that belong to U3
+        in_matrix += [operator.redundant] if operator.has_redundant else []
+        last = operator.in_channels if operator.has_redundant else operator.representative
+        self.read = slice(self.first, last)
+        matrix = [conv.weight.detach().flatten(1).t() for conv in in_matrix]
+        self.register_buffer("matrix", torch.cat(matrix).contiguous() if matrix else None)
+        self.matrix: Tensor | None
+        self.attention = operator.has_redundant and operator.fusion == "attention"
+        shift = light_bias(operator)
+        if not self.attention and shift is not None:  # of a plain sum, the convolution takes it
+            assert self.heavy.bias is not None
+            self.heavy.bias.add_(shift)
+        self.register_buffer("shift", shift if self.attention and shift is not None else None)
+        self.shift: Tensor | None
+        self.register_buffer("gain", attention_gain(operator) if self.attention else None)
+        self.gain: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        out = self.heavy(x[:, : self.heavy.in_channels])
+        if self.matrix is None:
+            return out
+        rows, pixels = _rows(out), _rows(pooled(x[:, self.read], self.margins, self.stride))
+        if not self.attention:
+            torch.baddbmm(rows, pixels, self.matrix.expand(len(x), -1, -1), out=rows)
+        elif x.dtype in (torch.float32, torch.float64):
+            self._fuse(rows, pixels)
+        else:
+            rows = self._fuse_narrow(rows, pixels)
+        return rows.view(len(x), *out.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def _logit(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """d: ``(B, H'·W', C_out)`` and ``(B, H'·W', C)`` → ``(B, 1, C_out)``."""
+        assert self.matrix is not None
+        ones = rows.new_full((1, 1, rows.shape[1]), 1 / rows.shape[1]).expand(len(rows), -1, -1)
+        means = ones @ pixels
+        upper, lower = means[..., : self.added] @ self.matrix[: self.added], means[..., self.added :] @ self._light()
+        difference = ones @ rows + upper - lower
+        if self.shift is not None:
+            difference = difference - self.shift
+        return (difference * self.gain).clamp_(-LIMIT, LIMIT)
+
+    def _light(self) -> Tensor:
+        assert self.matrix is not None
+        return self.matrix[self.added :]
+
+    def _fuse(self, rows: Tensor, pixels: Tensor) -> None:
+        """In place: β·(rows + pixels · (the matrix, what makes U1 times e^{−d})) + (1 − β)·shift."""
+        assert self.matrix is not None
+        logit = self._logit(rows, pixels)
+        matrix = self.matrix.expand(len(rows), -1, -1).clone()
+        matrix[:, self.added :] *= torch.exp(-logit)
+        torch.baddbmm(rows, pixels, matrix, out=rows)
+        beta = torch.sigmoid(logit)
+        if self.shift is None:
+            rows.mul_(beta)
+        else:
+            torch.addcmul(torch.sigmoid(-logit) * self.shift, rows, beta, out=rows)
+
+    def _fuse_narrow(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """In half precision, where e^{−d} has no room."""
+        assert self.matrix is not None
+        logit = self._logit(rows, pixels)
+        if self.added:
+            upper = self.matrix[: self.added].expand(len(rows), -1, -1)
+            torch.baddbmm(rows, pixels[..., : self.added], upper, out=rows)
+        light = pixels[..., self.added :] @ self._light()
+        if self.shift is not None:
+            light += self.shift
+        return light.lerp_(rows, torch.sigmoid(logit))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """``(B, C, H, W)``, channels_last → ``(B, H·W, C)`` without a copy."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def heavy_conv(operator: "SPConv2d", dense: Tensor | None) -> nn.Conv2d:
+    """The k×k convolution with the heavy part's bias: the grouped one, or a dense one in its place."""
+    weight = operator.gwc.weight.detach() if dense is None else dense
+    groups = operator.groups if dense is None else 1
+    geometry = (operator.kernel_size, operator.stride, operator.padding, operator.dilation, groups)
+    conv = nn.Conv2d(operator.representative, operator.out_channels, *geometry, device="meta").requires_grad_(False)
+    conv.weight = nn.Parameter(weight.clone(memory_format=torch.channels_last), requires_grad=False)
+    conv.bias = nn.Parameter(heavy_bias(operator), requires_grad=False)
+    return conv
+
+
+def heavy_bias(operator: "SPConv2d") -> Tensor:
+    """Of U3, with the operator's own: ``(C_out,)``."""
+    biases = [c.bias for c in (operator.gwc, getattr(operator, "pwc", None)) if c is not None and c.bias is not None]
+    biases += [operator.bias] if operator.bias is not None else []
+    zero = operator.gwc.weight.new_zeros(operator.out_channels)
+    return zero.add_(sum(b.detach() for b in biases)) if biases else zero
+
+
+def light_bias(operator: "SPConv2d") -> Tensor | None:
+    """Of U1, with the operator's own where attention weighs U1: ``(C_out,)``."""
+    if not operator.has_redundant:
+        return None
+    own = operator.bias if operator.fusion == "attention" else None  # β + (1 − β) = 1: both branches have it
+    biases = [b.detach() for b in (operator.redundant.bias, own) if b is not None]
+    return torch.stack(biases).sum(0) if biases else None
+
+
+def attention_gain(operator: "SPConv2d") -> Tensor:
+    """What the difference of the means is multiplied by: ``(C_out,)``."""
+    gain = operator.attention_gain
+    return operator.gwc.weight.new_ones(operator.out_channels) if gain is None else gain.detach().flatten().clone()
+
+
+def heavy_kernel(operator: "SPConv2d") -> Tensor:
+    """The k×k kernel of the heavy part, groups written out, without what is beside it: ``(C_out, αL, kh, kw)``."""
+    weight = operator.gwc.weight.detach()
+    if operator.groups > 1:
+        outputs, inputs = weight.shape[0] // operator.groups, weight.shape[1]
+        dense = weight.new_zeros(weight.shape[0], operator.representative, *weight.shape[2:])
+        for g in range(operator.groups):
+            block = slice(g * outputs, (g + 1) * outputs)
+            dense[block, g * inputs : (g + 1) * inputs] = weight[block]
+        weight = dense
+    if operator.heavy == "gwc-pwc":
+        weight = torch.einsum("om,mikl->oikl", operator.pwc.weight.detach()[:, :, 0, 0], weight)
+    return weight
+
+
+def dense_kernel(operator: "SPConv2d", size: tuple[int, int]) -> Tensor | None:
+    """The heavy part as one kernel ``(C_out, αL, kh, kw)``, or ``None`` where it is none at this input size.
+
+    The pointwise convolution beside it is the kernel's centre; behind a pooling it is spread over the pooled taps,
+    which the kernel must have. So all pooled cells must be full.
+    """
+    weight = heavy_kernel(operator)
+    if operator.heavy != "gwc+pwc":
+        return weight
+    rows, columns = (_pooled_taps(operator, axis, size[axis]) for axis in (0, 1))
+    if rows is None or columns is None:
+        return None
+    dense = weight.clone() if weight.dtype == torch.float64 else weight.float().clone()
+    share = operator.pwc.weight.detach()[:, :, 0, 0].to(dense) / (len(rows) * len(columns))
+    for a in rows:
+        for b in columns:
+            dense[:, :, a, b] += share
+    return dense.to(weight)
+
+
+def _pooled_taps(operator: "SPConv2d", axis: int, length: int) -> list[int] | None:
+    """Which taps of the kernel read the cell that ``on_output_grid`` pools, in one direction."""
+    k, s, d, p = (v[axis] for v in (operator.kernel_size, operator.stride, operator.dilation, operator.padding))
+    reach = d * (k - 1)
+    offsets = [reach // 2 + t for t in range(s)]
+    ragged = s > 1 and (length + 2 * p - reach) % s
+    if ragged or any(o % d or o // d >= k for o in offsets):
+        return None
+    return [o // d for o in offsets]

@@ -1,0 +1,46 @@
+"""Inference forms: each has the function of the folded operator, whatever its size, geometry and layout."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search_spaces.operators import SPConv2d
+
+from .networks import FORMATS, assert_same, deployed, spconvs
+from .test_operators import CASES, GEOMETRIES, made
+
+
+@given(spconvs(), st.integers(1, 3), st.sampled_from(FORMATS))
+@settings(deadline=None, max_examples=300)
+def test_spconv_forms(spconv: tuple[SPConv2d, tuple[int, int]], batch: int, layout: torch.memory_format) -> None:
+    operator, size = spconv
+    x = torch.randn(batch, 16, *size).to(memory_format=layout)
+    before = x.clone()
+    forms = operator.forms(size, on_gpu=False)
+    assert "grouped" in forms
+    for form in forms.values():
+        assert_same(form, operator, x)
+        assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_usual_spconv_has_a_dense_form(stride: int) -> None:
+    operator = deployed(SPConv2d(16, 16, stride=stride))
+    assert set(operator.forms((8, 8), on_gpu=False)) == {"grouped", "dense"}
+    assert ("dense" in operator.forms((7, 7), on_gpu=False)) == (stride == 1)  # a ragged cell is no tap
+
+
+@pytest.mark.parametrize(("name", "params"), CASES)
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_forms_of_every_operator(name: str, params: dict, geometry: dict) -> None:
+    operator = deployed(made(name, params, **geometry), bias=True)
+    for form in operator.forms((9, 8), on_gpu=False).values():
+        assert not form.training
+        for layout in FORMATS:
+            assert_same(form, operator, torch.randn(2, 16, 9, 8).to(memory_format=layout))
+
+
+def test_only_what_is_folded_has_forms() -> None:
+    with pytest.raises(ValueError, match="fold it first"):
+        SPConv2d(16, 16).forms((8, 8), on_gpu=False)
