@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .data.base import ImageData, Split
+from .turns import give_way
 
 EVALUATION_BATCH = 256
 
@@ -51,6 +52,7 @@ def train_epoch(
             (loss * share if micro_batches > 1 else loss).backward()
             total += loss.detach() * share
         step()
+        give_way()
     return (total / batches).item()
 
 
@@ -73,4 +75,5 @@ def score(model: nn.Module, data: ImageData, split: Split) -> Score:
             logits = model(data.normalise(images)).float()
         right += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
+        give_way()
     return Score(right.item() / len(split), loss.item() / len(split))

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..loop import autocast
 from ..proxy import DivergedError
+from ..turns import give_way
 from .augmentation import augmentation
 from .data import FullData, Item, Order, evaluation_batches, training_batches
 from .recipe import FullRecipe
@@ -131,6 +132,7 @@ class FullTraining:
             rate = self.optimizer.param_groups[0]["lr"]
             self.schedule.step()
             stepped(step, len(self.order))
+            give_way()
         loss = self.team.sum(total / len(self.order) / self.team.size).item()
         self.team.average_statistics([self.model, *([] if self.averaged is None else [self.averaged])])
         if not math.isfinite(loss):
@@ -206,6 +208,7 @@ def scores(model: nn.Module, batches: Iterable[Any], device: torch.device, team:
         right = logits.topk(min(MOST_RANKED, logits.shape[1]), dim=1).indices == labels[:, None]
         first, five = first + right[:, 0].sum(), five + right.sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
+        give_way()
         seen = seen + len(labels)
     model.train(mode)
     first, five, seen = (team.sum(count.clone()) for count in (first, five, seen))

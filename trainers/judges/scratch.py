@@ -18,6 +18,7 @@ from .. import checkpoint
 from ..data.base import ImageData
 from ..proxy import DivergedError, ProxyTraining, out_of_memory
 from ..report import Report, Status
+from ..turns import training_on
 from .base import Setting
 
 KEPT = (
@@ -72,6 +73,10 @@ class Training:
         return self.built
 
     def step(self) -> Report:
+        with training_on(torch.device(self.judge.setting.device)):
+            return self._step()
+
+    def _step(self) -> Report:
         start = (time.perf_counter(), time.process_time())
         try:
             return self._epoch(start)
@@ -85,7 +90,7 @@ class Training:
         if self.built is not None:
             self.built.release()
             self.built = None
-        return self.step()
+        return self._step()
 
     def _build(self, micro_batches: int) -> None:
         """The training as its last checkpoint left it, or from the beginning."""
