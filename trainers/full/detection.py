@@ -20,6 +20,7 @@ from search_spaces.detectors import FIRST_LABEL
 from search_spaces.late import Late
 
 from ..data.imagefolder import opened
+from ..turns import give_way
 from .augmentation import augmentation_of_boxes
 from .data import HELD_OUT, Order, training_batches
 from .training import FullTraining
@@ -165,6 +166,7 @@ class DetectorTraining(FullTraining):
             images = [to_float(image).as_subclass(Tensor).to(self.device) for image, _ in batch]
             for (_, target), given in zip(batch, network(images), strict=True):
                 found += self._results(target["image_id"], given)
+            give_way()
         self.model.train()
         every = [result for results in self.team.gathered(found) for result in results]
         return evaluated(part, every)

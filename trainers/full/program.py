@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from search_spaces.catalogue import read_yaml
 from search_spaces.checks import BadInput, expanded
 
 from .. import checkpoint
+from ..turns import training_on
 from ..whole_file import write_whole
 from . import weights
 from .augmentation import resizing
@@ -195,15 +196,21 @@ class _Folder:
         with ExitStack() as stack:
             boards = stack.enter_context(closing(self._boards(training.epoch + 1))) if team.leads else None
             while not training.done:
-                epoch = training.run_epoch(lambda step, steps: self.how.stepped(training.epoch, step, steps))
+                with self._in_turn():
+                    epoch = training.run_epoch(lambda step, steps: self.how.stepped(training.epoch, step, steps))
                 history.append(epoch.entry())
                 if boards is not None:
                     self._note(training, history, epoch, boards)
                 team.wait()  # what the leader has written is there
-            path, test = self._end(training, history)
+            with self._in_turn():
+                path, test = self._end(training, history)
             if boards is not None:
                 boards.note(training.epoch, {f"test_{name}": value for name, value in test.items()})
         return path
+
+    def _in_turn(self) -> AbstractContextManager[None]:
+        """With those who measure on the device; not in a team, where one process that waits would stall all."""
+        return nullcontext() if self.how.team.size > 1 else training_on(torch.device(self.question.device))
 
     def _boards(self, epoch: int) -> Boards:
         question = self.question.document()

@@ -14,7 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from ..loop import autocast
+from ..memory import keep_freed_memory
 from ..proxy import DivergedError
+from ..turns import give_way
 from .augmentation import augmentation
 from .data import FullData, Item, Order, evaluation_batches, training_batches
 from .recipe import FullRecipe
@@ -83,6 +85,7 @@ class FullTraining:
         teacher: nn.Module | None = None,
     ) -> None:
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         self.data, self.recipe, self.seed, self.loaders, self.team = data, recipe, seed, loaders, team
         self.device, self.micro_batches, self.epoch = device or torch.device("cpu"), micro_batches, 0
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -95,7 +98,11 @@ class FullTraining:
         self.joined = team.joined(self.model)
         self.order, self.batches = self._loading()
         self.optimizer = torch.optim.SGD(
-            _groups(self.model, recipe), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
+            _groups(self.model, recipe),
+            recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            fused=self.device.type == "cuda" or None,
         )
         self.schedule = schedule(self.optimizer, recipe, len(self.order))
 
@@ -131,6 +138,7 @@ class FullTraining:
             rate = self.optimizer.param_groups[0]["lr"]
             self.schedule.step()
             stepped(step, len(self.order))
+            give_way()
         loss = self.team.sum(total / len(self.order) / self.team.size).item()
         self.team.average_statistics([self.model, *([] if self.averaged is None else [self.averaged])])
         if not math.isfinite(loss):
@@ -206,6 +214,7 @@ def scores(model: nn.Module, batches: Iterable[Any], device: torch.device, team:
         right = logits.topk(min(MOST_RANKED, logits.shape[1]), dim=1).indices == labels[:, None]
         first, five = first + right[:, 0].sum(), five + right.sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
+        give_way()
         seen = seen + len(labels)
     model.train(mode)
     first, five, seen = (team.sum(count.clone()) for count in (first, five, seen))

@@ -16,8 +16,10 @@ from search_spaces.backbones.foreign import OWN
 
 from .. import checkpoint
 from ..data.base import ImageData
+from ..memory import keep_freed_memory
 from ..proxy import DivergedError, ProxyTraining, out_of_memory
 from ..report import Report, Status
+from ..turns import training_on
 from .base import Setting
 
 KEPT = (
@@ -35,6 +37,7 @@ class Scratch:
 
     def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> "Training":
         torch.set_num_threads(self.setting.threads)
+        keep_freed_memory()
         OWN.update(self.setting.models)
         return Training(self, Architecture.from_dict(architecture), checkpoint, seed)
 
@@ -72,6 +75,10 @@ class Training:
         return self.built
 
     def step(self) -> Report:
+        with training_on(torch.device(self.judge.setting.device)):
+            return self._step()
+
+    def _step(self) -> Report:
         start = (time.perf_counter(), time.process_time())
         try:
             return self._epoch(start)
@@ -85,7 +92,7 @@ class Training:
         if self.built is not None:
             self.built.release()
             self.built = None
-        return self.step()
+        return self._step()
 
     def _build(self, micro_batches: int) -> None:
         """The training as its last checkpoint left it, or from the beginning."""
