@@ -1,10 +1,14 @@
 """The figures that benchmarks print, against what is put in."""
 
+import json
+import random
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 from early_stopping import ORDERS, Pool, searched
@@ -13,8 +17,14 @@ from proxy_signal import summary
 from search_quality import needed
 from surrogate import Table
 from table import BUDGETS, SPACE
+from usual import core_seconds, with_rejected
+from usual import summary as beside_the_usual_way
+from usual_way import training_images
 
 from search_spaces import load_space
+from trainers.data.digits_on_photos import load
+
+ROOT = Path(__file__).parent.parent
 
 
 def trainings(table: np.ndarray) -> list[dict]:
@@ -93,3 +103,57 @@ def table_of(rng: np.random.Generator) -> Table:
         name = "-".join(map(str, row))
         trainings.append({"name": name, "seed": 0, "accuracy": end, "initial_accuracy": end - 0.3, "by_epoch": curve})
     return Table({"trainings": trainings, "sensitivity": [[0.0] * len(v.options) for v in space.variables]})
+
+
+def timed(accuracies: list[float], seconds: float, around: float) -> dict:
+    """Trials on two cores, which are busy all the time."""
+    trials = [
+        {"key": str(i), "accuracy": a, "seconds": seconds, "cpu_s": seconds, "trained": True}
+        for i, a in enumerate(accuracies)
+    ]
+    ended = [100 + (i // 2 + 1) * (seconds + around) for i in range(len(trials))]
+    return {"began": 100.0, "ended": ended, "trials": trials}
+
+
+def test_the_usual_way_is_timed_from_the_first_proposal_to_the_end_of_each_core() -> None:
+    ours, usual = timed([0.8, 0.7, 0.6, 0.5], 30, 0), timed([0.81, 0.72, 0.61, 0.52], 80, 10)
+    assert core_seconds({"began": 100.0, "ended": [130.0, 150.0, 170.0]}, 2) == 50 + 70
+    found = beside_the_usual_way([{"ours": ours, "usual": usual}], 2)
+    assert (found["ours"]["trials_an_hour"], found["usual"]["trials_an_hour"]) == (240, 80)
+    assert (found["ratio"], found["error"], found["usual"]["around_s"]) == (3, 0, 10)
+    assert found["accuracy"]["usual over ours"] == 1.5
+    assert found["accuracy"]["error"] == 0.29
+    rejected = timed([0.0, 0.0], 5, 5)
+    rejected["trials"] = [{**trial, "trained": False} for trial in rejected["trials"]]
+    left = with_rejected(rejected, found["usual"], 2, 0.1)
+    assert (left["over the budget"], left["trained_an_hour"], left["seconds of one that is rejected"]) == (2, 0, 10)
+    assert left["expected_an_hour"] == 40  # nine rejected ones of 10 s and a trial of 90
+
+
+def test_the_usual_way_trains_on_such_images_as_ours() -> None:
+    """Pixel by pixel the same mean and deviation, as far as so many images show them."""
+    torch.manual_seed(0)
+    random.seed(0)
+    data, count = load(None, 16), 1024
+    theirs = training_images(data, count, 16)
+    images = torch.stack([theirs[i][0] for i in range(count)])
+    ours = data.normalise(data.epoch(count, torch.Generator().manual_seed(0)).images)
+    assert images.shape == ours.shape
+    assert (images.mean((0, 1)) - ours.mean((0, 1))).abs().max() < 0.2
+    assert (images.std((0, 1)) - ours.std((0, 1))).abs().max() < 0.2
+    assert float(images.std((1, 2, 3)).mean()) == pytest.approx(float(ours.std((1, 2, 3)).mean()), rel=0.05)
+
+
+@pytest.mark.slow
+def test_our_search_and_the_usual_one(tmp_path: Path) -> None:
+    """On a small space: of the main job's the costs alone take a minute."""
+    words = ["--short", "--space", "mixed_resnet20", "--budget", "20MFLOPs", "--trials", "2", "--proposals", "2"]
+    command = [sys.executable, "benchmarks/usual.py", *words, "--runs", str(tmp_path)]
+    command += ["--output", str(tmp_path / "usual.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "usual.json").read_text(encoding="utf-8"))["summary"]
+    assert found["ours"]["trials"] == found["usual"]["trials"] == 2
+    assert found["ratio"] > 0
+    assert len(found["accuracy"]["each"]) == 2
+    assert found["usual, left to its sampler"]["proposals"] == 2
