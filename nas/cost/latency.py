@@ -4,8 +4,8 @@ A candidate's milliseconds are its ratio to vanilla times vanilla's, so that fig
 """
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import nn
 from search_spaces import fold
 from search_spaces.late import Late
 from search_spaces.operators import Operator
+from trainers.memory import keep_freed_memory
+from trainers.turns import measuring_on
 
 from ..form import DTYPES, Form
 from .clock import Clock, Pass, Sample, Timing, cpu_pass
@@ -65,6 +67,7 @@ class Meter:
     """
 
     def __init__(self, form: Form, clock: Clock | None = None) -> None:
+        keep_freed_memory()
         self.form = form
         self.device = torch.device(form.device)
         self.clock = clock or Clock(on_cpu=form.device == "cpu")
@@ -93,6 +96,12 @@ class Meter:
             most_s: about how long all others may take, building not counted.
             base_ms: vanilla's milliseconds an image, where they are known from before.
         """
+        with measuring_on(self.device, self.clock.patience_s):  # all of it: trainings wait once
+            yield from self._networks(vanilla, others, shape, most_s, base_ms)
+
+    def _networks(
+        self, vanilla: Make, others: Sequence[Make], shape: Shape, most_s: float, base_ms: float | None
+    ) -> Iterator[Reading]:
         first = self.deployed(vanilla(), shape)
         self.layout = layout = self._faster_layout(first, shape)
         base = self._pass(first, shape, layout)
@@ -142,19 +151,14 @@ class Meter:
 
     def _in_turn(self, passes: Sequence[Pass], aim: float, most_s: float, rounds: int = 3) -> list[Timing]:
         """By the clock, alone on the device."""
-        with self._alone() as doubt:
+        start = time.monotonic()
+        with measuring_on(self.device, max(0.0, self.clock.patience_s)) as alone:
+            self.clock.patience_s -= time.monotonic() - start
             clock = replace(self.clock, aim=aim, most_s=most_s)
             timings = clock.in_turn(passes, rounds)
             self.clock.patience_s = clock.patience_s
+        doubt = "" if alone else "a training on the device did not give way"
         return [replace(t, doubt=t.doubt or doubt) for t in timings]
-
-    @contextmanager
-    def _alone(self) -> Iterator[str]:
-        """Yields why it is not."""
-        if self.form.runner == "cuda" and (gpu_processes() or 1) > 1:
-            yield "other processes compute on the GPU"
-        else:
-            yield ""
 
     def _pass(self, network: nn.Module, shape: Shape, layout: str) -> Pass:
         if self.form.runner == "onnxruntime":
@@ -182,6 +186,9 @@ class Meter:
     def _reading(self, timing: Timing, base_ms: float, layout: str, eager_ms: float | None) -> Reading:
         low, high = (q / self.form.batch for q in timing.quartiles)
         ms = timing.ratio * base_ms
+        doubt = timing.doubt
+        if self.form.runner == "cuda" and not doubt and (gpu_processes() or 1) > 1:
+            doubt = "other processes compute on the GPU"
         return Reading(
             ms=ms,
             error=timing.error * ms,
@@ -191,7 +198,7 @@ class Meter:
             rounds=timing.rounds,
             layout=layout,
             eager_ms=eager_ms,
-            doubt=timing.doubt,
+            doubt=doubt,
         )
 
 
