@@ -1,6 +1,7 @@
 """Whole networks as they would be deployed, beside vanilla deployed the same way: every operator, in several forms.
 
-python benchmarks/deployed.py [--forms cpu:b1 cpu:b8 onnxruntime:b1 onnxruntime:b8] [--output benchmarks/results/deployed.json]
+python benchmarks/deployed.py [--forms cpu:b1 cpu:b8 onnxruntime:b1 onnxruntime:b8] [--few]
+                              [--output benchmarks/results/deployed.json]
 
 Columns: the share of vanilla's FLOPs; the time as a share of vanilla's, as deployed; as the operators' authors run them
 (eager, BatchNorm unfolded); and the limit: the sum over layers of what is longer, the operations over the device's rate

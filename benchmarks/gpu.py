@@ -1,4 +1,4 @@
-"""All that wants a GPU, in a few minutes and without Ray: gpu tests, deployed networks beside vanilla, proxies' training.
+"""All that wants a GPU, in a few minutes and without Ray: gpu tests, deployed networks, proxies' training.
 
 python benchmarks/gpu.py [--parts tests deployed training] [--forms cuda:fp16:b64 cuda:bf16:b1]
                          [--output benchmarks/results/gpu.json]
@@ -24,7 +24,7 @@ from trainers.proxy import ProxyTraining
 from trainers.recipe import Recipe
 
 PARTS = ("tests", "deployed", "training")
-TESTED = ("tests/trainers", "tests/search_spaces")
+TESTED = [str(path) for path in Path("tests").rglob("*.py") if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
 
 
 def training(device: torch.device, width: float) -> dict[str, object]:
