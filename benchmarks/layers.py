@@ -3,15 +3,19 @@
 python benchmarks/layers.py [--batch 1] [--alpha 0.5 0.25 0.125] [--groups 2] [--rounds 60]     CPU, float32, one thread
 python benchmarks/layers.py --cuda [--batch 64] [--tiles]                                        GPU, half precision
 
-On a GPU each is a CUDA graph. ``--tiles`` tries several ways to cut the fused kernel's work, and prints the best.
-Milliseconds are medians; the ratio is to the vanilla convolution, with the bias that a folded BatchNorm leaves.
+Milliseconds are medians, channels_last; the ratio is to vanilla's convolution, with the bias that a folded BatchNorm
+leaves. On a GPU each form is timed in a CUDA graph; ``+relu`` has a ReLU in the same kernel, vanilla's as cuDNN has it.
+``--tiles`` also cuts the fused kernel's work in other ways, and prints the best.
 """
 
 import argparse
+import functools
 import itertools
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +23,92 @@ from torch import Tensor, nn
 from search_spaces import fold
 from search_spaces.operators import SPConv2d
 
-LAYERS = [(64, 56, 1), (128, 28, 1), (256, 14, 1), (512, 7, 1), (128, 56, 2), (256, 28, 2), (512, 14, 2)]
+Layer = tuple[int, int, int, float, int]  # channels, size, stride, α, groups
 Call = Callable[[], object]
+LAYERS = [(64, 56, 1), (128, 28, 1), (256, 14, 1), (512, 7, 1), (128, 56, 2), (256, 28, 2), (512, 14, 2)]
+CALLS = 20  # in a CUDA graph
+CUTS = [  # of the fused kernel: pixels, outputs, warps, stages
+    (64, 64, 4, 4),
+    (128, 64, 4, 3),
+    (128, 64, 4, 4),
+    (256, 64, 8, 3),
+    (64, 128, 4, 4),
+    (128, 128, 4, 3),
+    (128, 128, 8, 3),
+    (128, 128, 8, 4),
+    (256, 128, 8, 3),
+    (128, 256, 8, 3),
+]
 
 
-def forms_of(channels: int, size: int, stride: int, alpha: float, groups: int, on_gpu: bool) -> dict[str, nn.Module]:
-    """The vanilla convolution, the folded operator, and its forms; in single precision, on the CPU."""
+def operator_of(layer: Layer, on_gpu: bool) -> SPConv2d:
+    channels, _, stride, alpha, groups = layer
     operator = SPConv2d(channels, channels, stride=stride, alpha=alpha, groups=groups)
-    folded = fold(nn.Sequential(operator, nn.BatchNorm2d(channels)))[0]
-    vanilla = nn.Conv2d(channels, channels, 3, stride, 1)
-    forms = {"vanilla": vanilla, "folded": folded}
+    operator = fold(nn.Sequential(operator, nn.BatchNorm2d(channels)))[0]
+    return operator.cuda().half() if on_gpu else operator
+
+
+def calls_of(layer: Layer, batch: int, on_gpu: bool) -> dict[str, Call]:
+    """The vanilla convolution, the folded operator, and its forms."""
+    channels, size, stride, _, _ = layer
+    vanilla, operator, x = (
+        nn.Conv2d(channels, channels, 3, stride, 1),
+        operator_of(layer, on_gpu),
+        images(layer, batch, on_gpu),
+    )
+    vanilla = vanilla.to(x)
+    forms = {"vanilla": vanilla, "folded": operator, **operator.forms((size, size), on_gpu)}
+    forms = {name: form.to(memory_format=torch.channels_last) for name, form in forms.items()}
+    calls: dict[str, Call] = {name: functools.partial(form, x) for name, form in forms.items()}
     if on_gpu:
-        forms = {name: form.cuda().half() for name, form in forms.items()}
-    forms |= forms["folded"].forms((size, size), on_gpu)
-    return {name: form.to(memory_format=torch.channels_last) for name, form in forms.items()}
+        two = ((stride, stride), (1, 1), (1, 1), 1)
+        calls["vanilla+relu"] = lambda: torch.cudnn_convolution_relu(x, vanilla.weight, vanilla.bias, *two)
+        calls["fused+relu"] = functools.partial(type(forms["fused"])(operator, (size, size), relu=True), x)
+    return calls
+
+
+def images(layer: Layer, batch: int, on_gpu: bool) -> Tensor:
+    x = torch.randn(batch, layer[0], layer[1], layer[1]).to(memory_format=torch.channels_last)
+    return x.cuda().half() if on_gpu else x
+
+
+def cuts_of(layer: Layer) -> list[tuple[int, ...]]:
+    """Arguments of ``Tiles`` that a layer can be cut by."""
+    channels, size, stride, alpha, _ = layer
+    front, pixels = round(alpha * channels), (size // stride) ** 2
+    steps = {(min(64, max(16, front)), min(64, channels - front)), (min(32, max(16, front)), min(64, channels - front))}
+    cuts = itertools.product([cut for cut in CUTS if cut[1] <= channels], steps, (False, True))
+    return [
+        (rows, columns, heavy, light, warps, stages, within)
+        for (rows, columns, warps, stages), (heavy, light), within in cuts
+        if rows >= pixels or not within
+    ]
+
+
+def compiled(job: tuple[Layer, int, tuple[int, ...] | None]) -> str:
+    """Run once, so that Triton's cache has it: a layer's forms, or its fused kernel cut so; what went wrong, if so."""
+    layer, batch, cut = job
+    torch.set_grad_enabled(False)
+    try:
+        if cut is None:
+            for call in calls_of(layer, batch, True).values():
+                call()
+        else:
+            fused(layer, cut)(images(layer, batch, True))
+        torch.cuda.synchronize()
+    except Exception as error:
+        return f"{layer} {cut}: {type(error).__name__} {str(error).splitlines()[:1]}"
+    return ""
+
+
+def fused(layer: Layer, cut: tuple[int, ...]) -> nn.Module:
+    from search_spaces.operators.spconv_triton import FusedSPConv, Tiles  # noqa: PLC0415  only where Triton is
+
+    return FusedSPConv(operator_of(layer, True), (layer[1], layer[1]), Tiles(*cut))  # type: ignore[arg-type]
 
 
 def medians_ms(calls: dict[str, Call], rounds: int) -> dict[str, float]:
-    """All in turn, ``rounds`` times."""
+    """On the CPU, all in turn."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -48,21 +120,21 @@ def medians_ms(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     return {name: statistics.median(t) * 1e3 for name, t in times.items()}
 
 
-def graph_of(form: nn.Module, x: Tensor, calls: int = 20) -> torch.cuda.CUDAGraph:
-    """So many calls of it."""
+def graph_of(call: Call) -> torch.cuda.CUDAGraph:
     with torch.cuda.stream(torch.cuda.Stream()):
         for _ in range(3):
-            form(x)
+            call()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for _ in range(calls):
-            form(x)
+        for _ in range(CALLS):
+            call()
     return graph
 
 
-def graphs_ms(graphs: dict[str, torch.cuda.CUDAGraph], rounds: int, calls: int = 20) -> dict[str, float]:
-    """One call's milliseconds: medians of all in turn, by events."""
+def graphs_ms(calls: dict[str, Call], rounds: int) -> dict[str, float]:
+    """On the GPU, all in turn, as CUDA graphs."""
+    graphs = {name: graph_of(call) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in graphs}
     for _ in range(rounds):
         for name, graph in graphs.items():
@@ -71,35 +143,30 @@ def graphs_ms(graphs: dict[str, torch.cuda.CUDAGraph], rounds: int, calls: int =
             graph.replay()
             end.record()
             end.synchronize()
-            times[name].append(start.elapsed_time(end) / calls)
+            times[name].append(start.elapsed_time(end) / CALLS)
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def tiled(operator: SPConv2d, size: int, x: Tensor) -> dict[str, torch.cuda.CUDAGraph]:
-    """The fused kernel, cut in several ways; what the GPU has no room for is left out."""
-    from search_spaces.operators.spconv_triton import FusedSPConv, Tiles  # noqa: PLC0415  only where Triton is
-
-    light = min(64, operator.in_channels - operator.representative)
-    pixels = (size // operator.stride[0]) ** 2
-    graphs = {}
-    for rows, columns, warps, stages in itertools.product((64, 128, 256), (64, 128, 256), (4, 8), (2, 3, 4)):
-        if columns > operator.out_channels or not 4096 <= rows * columns <= 32768:
-            continue
-        for heavy, within in itertools.product({min(c, max(16, operator.representative)) for c in (32, 64)}, (0, 1)):
-            if within and not pixels <= rows < 4 * pixels:
-                continue
-            tiles = Tiles(rows, columns, heavy, max(16, light), warps, stages, bool(within))
-            try:
-                graphs[str(tiles)] = graph_of(FusedSPConv(operator, (size, size), tiles), x)
-            except Exception as error:
-                print(f"    {tiles}: {type(error).__name__}", flush=True)
-    return graphs
+def show(layer: Layer, times: dict[str, float]) -> None:
+    channels, size, stride, alpha, groups = layer
+    cells = [f"{name} {t:.4f} ({t / times['vanilla']:.2f})" for name, t in times.items()]
+    print(f"{channels}@{size} stride {stride} α={alpha:g} g={groups}".ljust(28) + "  ".join(cells), flush=True)
 
 
-def show(title: str, times: dict[str, float]) -> None:
-    vanilla = times["vanilla"]
-    cells = [f"{name} {t:.4f} ({t / vanilla:.2f})" for name, t in times.items()]
-    print(f"{title:<26}" + "  ".join(cells), flush=True)
+def on_gpu(layers: list[Layer], batch: int, rounds: int, tiles: bool) -> None:
+    jobs = [(layer, batch, None) for layer in layers]
+    jobs += [(layer, batch, cut) for layer in layers for cut in (cuts_of(layer) if tiles else ())]
+    start = time.perf_counter()
+    with ProcessPoolExecutor(12, multiprocessing.get_context("spawn")) as pool:  # compiling is what takes long
+        failed = {job: why for job, why in zip(jobs, pool.map(compiled, jobs), strict=True) if why}
+    print(f"{len(jobs)} compiled in {time.perf_counter() - start:.0f} s", *failed.values(), sep="\n", flush=True)
+    for layer in layers:
+        show(layer, graphs_ms(calls_of(layer, batch, True), rounds))
+        if tiles:
+            cuts, x = [cut for cut in cuts_of(layer) if (layer, batch, cut) not in failed], images(layer, batch, True)
+            times = graphs_ms({str(cut): functools.partial(fused(layer, cut), x) for cut in cuts}, 10)
+            for cut in sorted(times, key=times.__getitem__)[:5]:
+                print(f"    {times[cut]:.4f} Tiles{cut}", flush=True)
 
 
 def main() -> None:
@@ -114,23 +181,12 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     torch.backends.cudnn.benchmark = True
-    batch = arguments.batch or (64 if arguments.cuda else 1)
-    device, dtype = ("cuda", torch.float16) if arguments.cuda else ("cpu", torch.float32)
-    for (channels, size, stride), alpha in itertools.product(LAYERS, arguments.alpha):
-        forms = forms_of(channels, size, stride, alpha, arguments.groups, arguments.cuda)
-        x = torch.randn(batch, channels, size, size, device=device, dtype=dtype)
-        x = x.to(memory_format=torch.channels_last)
-        title = f"{channels}@{size} stride {stride} α={alpha:g}"
-        if not arguments.cuda:
-            calls = {name: (lambda form=form, x=x: form(x)) for name, form in forms.items()}
-            show(title, medians_ms(calls, arguments.rounds))
-            continue
-        graphs = {name: graph_of(form, x) for name, form in forms.items()}
-        show(title, graphs_ms(graphs, arguments.rounds))
-        if arguments.tiles:
-            times = graphs_ms(tiled(forms["folded"], size, x), 10)
-            for tiles in sorted(times, key=times.__getitem__)[:4]:
-                print(f"    {times[tiles]:.4f} {tiles}", flush=True)
+    layers = [(*layer, alpha, arguments.groups) for layer in LAYERS for alpha in arguments.alpha]
+    if arguments.cuda:
+        on_gpu(layers, arguments.batch or 64, arguments.rounds, arguments.tiles)
+        return
+    for layer in layers:
+        show(layer, medians_ms(calls_of(layer, arguments.batch or 1, False), arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -76,52 +76,62 @@ class DeployedSPConv(nn.Module):
             return out
         rows, pixels = _rows(out), _rows(pooled(x[:, self.read], self.margins, self.stride))
         if not self.attention:
-            torch.baddbmm(rows, pixels, self.matrix.expand(len(x), -1, -1), out=rows)
-        elif x.dtype in (torch.float32, torch.float64):
-            self._fuse(rows, pixels)
+            _add_product(rows, pixels, self.matrix)
+        elif x.dtype in (torch.float32, torch.float64) and len(self._light()) <= rows.shape[1]:
+            self._fuse_at_once(rows, pixels)
         else:
-            rows = self._fuse_narrow(rows, pixels)
+            rows = self._fuse_apart(rows, pixels)
         return rows.view(len(x), *out.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _logit(self, rows: Tensor, pixels: Tensor) -> Tensor:
         """d: ``(B, H'·W', C_out)`` and ``(B, H'·W', C)`` → ``(B, 1, C_out)``."""
-        assert self.matrix is not None
         ones = rows.new_full((1, 1, rows.shape[1]), 1 / rows.shape[1]).expand(len(rows), -1, -1)
         means = ones @ pixels
-        upper, lower = means[..., : self.added] @ self.matrix[: self.added], means[..., self.added :] @ self._light()
-        difference = ones @ rows + upper - lower
+        difference = ones @ rows + means[..., : self.added] @ self._beside() - means[..., self.added :] @ self._light()
         if self.shift is not None:
             difference = difference - self.shift
         return (difference * self.gain).clamp_(-LIMIT, LIMIT)
 
+    def _beside(self) -> Tensor:
+        """What is pointwise in U3: ``(C, C_out)``."""
+        assert self.matrix is not None
+        return self.matrix[: self.added]
+
     def _light(self) -> Tensor:
+        """What makes U1: ``(C, C_out)``."""
         assert self.matrix is not None
         return self.matrix[self.added :]
 
-    def _fuse(self, rows: Tensor, pixels: Tensor) -> None:
-        """In place: β·(rows + pixels · (the matrix, what makes U1 times e^{−d})) + (1 − β)·shift."""
+    def _fuse_at_once(self, rows: Tensor, pixels: Tensor) -> None:
+        """In place: β·(rows + pixels · (the matrix, what makes U1 times e^{−d})) + (1 − β)·shift.
+
+        The matrix is another one for each image, so maps must be large beside it.
+        """
         assert self.matrix is not None
         logit = self._logit(rows, pixels)
         matrix = self.matrix.expand(len(rows), -1, -1).clone()
         matrix[:, self.added :] *= torch.exp(-logit)
-        torch.baddbmm(rows, pixels, matrix, out=rows)
+        rows.baddbmm_(pixels, matrix)
         beta = torch.sigmoid(logit)
         if self.shift is None:
             rows.mul_(beta)
         else:
             torch.addcmul(torch.sigmoid(-logit) * self.shift, rows, beta, out=rows)
 
-    def _fuse_narrow(self, rows: Tensor, pixels: Tensor) -> Tensor:
-        """In half precision, where e^{−d} has no room."""
-        assert self.matrix is not None
+    def _fuse_apart(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Both branches, then one pass; in half precision, where e^{−d} has no room, and for small maps."""
         logit = self._logit(rows, pixels)
         if self.added:
-            upper = self.matrix[: self.added].expand(len(rows), -1, -1)
-            torch.baddbmm(rows, pixels[..., : self.added], upper, out=rows)
-        light = pixels[..., self.added :] @ self._light()
+            _add_product(rows, pixels[..., : self.added], self._beside())
+        light = (pixels[..., self.added :].flatten(0, 1) @ self._light()).view(rows.shape)
         if self.shift is not None:
             light += self.shift
         return light.lerp_(rows, torch.sigmoid(logit))
+
+
+def _add_product(rows: Tensor, pixels: Tensor, matrix: Tensor) -> None:
+    """``rows += pixels @ matrix``."""
+    rows.flatten(0, 1).addmm_(pixels.flatten(0, 1), matrix)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ ALONE, SUM, BEFORE, WITHIN = range(4)  # how the branches are fused: there is bu
 class Tiles:
     """How ``fused`` cuts its work: a program makes ``pixels`` × ``outputs``, so many channels at a time.
 
-    With ``within`` a program has the pixels of one image, all of them, and finds the gate itself.
+    All pixels are of one image. With ``within`` they are all pixels of as many images as they hold, and the program
+    finds the gate itself.
     """
 
     pixels: int
@@ -62,7 +63,7 @@ def usual_tiles(channels: tuple[int, int], outputs: int, pixels: int) -> Tiles:
     heavy, light = (min(64, max(16, triton.next_power_of_2(c))) for c in channels)
     wide = min(128, max(16, triton.next_power_of_2(outputs)))
     if pixels <= 64:
-        return Tiles(64, min(wide, 128), heavy, light, warps=4, stages=4, within=True)
+        return Tiles(128, wide, heavy, light, warps=8, stages=3, within=True)
     if pixels <= 256:
         return Tiles(256, min(wide, 64), heavy, light, warps=8, stages=3, within=True)
     return Tiles(128, wide, heavy, light, warps=8 if wide > 64 else 4, stages=3)
@@ -114,7 +115,10 @@ class FusedSPConv(nn.Module):
         out = x.new_empty((len(x), self.outputs, *self.out_size)).contiguous(memory_format=torch.channels_last)
         tiles, pixels = self.tiles, math.prod(self.out_size)
         columns = triton.cdiv(self.outputs, tiles.outputs)
-        rows = len(x) if self.fusion == WITHIN else triton.cdiv(len(x) * pixels, tiles.pixels)
+        if self.fusion == WITHIN:
+            rows = triton.cdiv(len(x), tiles.pixels // pixels)
+        else:
+            rows = len(x) * triton.cdiv(pixels, tiles.pixels)
         _spconv[(rows * columns,)](
             x,
             self.heavy,
@@ -123,7 +127,7 @@ class FusedSPConv(nn.Module):
             self.light_bias,
             logit,
             out,
-            len(x) * pixels,
+            len(x),
             *self.geometry,
             *self.out_size,
             *self.channels,
@@ -297,7 +301,7 @@ def _exactly(a, b, acc):
 
 @triton.jit
 def _spconv(
-    x, heavy, light, heavy_bias, light_bias, logits, out, rows,
+    x, heavy, light, heavy_bias, light_bias, logits, out, batch,
     H: tl.constexpr, W: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PH: tl.constexpr, PW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
     TOP: tl.constexpr, LEFT: tl.constexpr, LAST_ROW: tl.constexpr, LAST_COLUMN: tl.constexpr,
@@ -308,24 +312,23 @@ def _spconv(
 ):  # fmt: skip
     """``x`` (B, H, W, C), ``heavy`` (KH·KW·R, N), ``light`` (C − R, N), ``logits`` (B, N) → ``out`` (B, HO, WO, N)."""
     COLUMNS: tl.constexpr = (N + OUTPUTS - 1) // OUTPUTS
-    tile = tl.program_id(0) // COLUMNS
+    PARTS: tl.constexpr = 1 if FUSION == 3 else (HO * WO + PIXELS - 1) // PIXELS
+    IMAGES: tl.constexpr = PIXELS // (HO * WO) if FUSION == 3 else 1
     n = (tl.program_id(0) % COLUMNS) * OUTPUTS + tl.arange(0, OUTPUTS)
-    if FUSION == 3:
-        pixel = tl.arange(0, PIXELS)
-        there = pixel < HO * WO
-        image = tile + tl.zeros([PIXELS], dtype=tl.int32)
-        row = tile * HO * WO + pixel
-    else:
-        row = tile * PIXELS + tl.arange(0, PIXELS)
-        there = row < rows
-        image = row // (HO * WO)
-        pixel = row % (HO * WO)
+    tile = tl.program_id(0) // COLUMNS
+    first = (tile // PARTS) * IMAGES  # image of this program
+    at = (tile % PARTS) * PIXELS + tl.arange(0, PIXELS)
+    slot = at // (HO * WO)
+    pixel = at % (HO * WO)
+    there = (slot < IMAGES) & (first + slot < batch)
+    x += first.to(tl.int64) * (H * W * C)
+    out += first.to(tl.int64) * (HO * WO * N)
     i = pixel // WO
     j = pixel % WO
     wanted = n < N
     y0 = i * SH - PH
     z0 = j * SW - PW
-    base = ((image * H + y0) * W + z0) * C
+    base = ((slot * H + y0) * W + z0) * C
     acc = tl.zeros([PIXELS, OUTPUTS], dtype=tl.float32)
     CHUNKS: tl.constexpr = (R + HEAVY - 1) // HEAVY
     for step in range(KH * KW * CHUNKS):
@@ -347,21 +350,21 @@ def _spconv(
     acc += tl.load(heavy_bias + n, mask=wanted, other=0.0)[None, :]
     u3 = acc
     if FUSION == 2:  # β = 1/(1 + e^−d): β·U3 + (1 − β)·U1 = (1 − β)·(e^d·U3 + U1)
-        where = logits + image[:, None] * N + n[None, :]
-        d = tl.load(where, mask=there[:, None] & wanted[None, :], other=0.0)
-        acc = acc * tl.exp(tl.minimum(tl.maximum(d, -LIMIT), LIMIT))
+        d = tl.load(logits + first * N + n, mask=wanted, other=0.0)
+        d = tl.minimum(tl.maximum(d, -LIMIT), LIMIT)
+        acc = acc * tl.exp(d)[None, :]
     if FUSION == 3:
         acc = tl.zeros([PIXELS, OUTPUTS], dtype=tl.float32)
 
     if FUSION > 0:
         y0 = i * SH - TOP
         z0 = j * SW - LEFT
-        base = ((image * H + y0) * W + z0) * C + R
+        base = ((slot * H + y0) * W + z0) * C + R
         cell_rows = tl.maximum(tl.minimum(SH, END_ROW - y0), 1)  # of the last cell there may be but a part
         cell_columns = tl.maximum(tl.minimum(SW, END_COLUMN - z0), 1)
         share = 1.0 / (cell_rows * cell_columns).to(tl.float32)
-        for first in range(0, C - R, LIGHT):
-            c = first + tl.arange(0, LIGHT)
+        for start in tl.range(0, C - R, LIGHT, num_stages=None if SH * SW == 1 else 1):
+            c = start + tl.arange(0, LIGHT)
             if SH * SW == 1:
                 seen = there & (y0 >= 0) & (y0 < LAST_ROW) & (z0 >= 0) & (z0 < LAST_COLUMN)
                 mask = seen[:, None] & (c < C - R)[None, :]
@@ -381,16 +384,18 @@ def _spconv(
         acc += tl.load(light_bias + n, mask=wanted, other=0.0)[None, :]
 
     if FUSION == 2:
-        acc = acc * tl.sigmoid(-tl.minimum(tl.maximum(d, -LIMIT), LIMIT))
+        acc = acc * tl.sigmoid(-d)[None, :]
     if FUSION == 3:
+        gain = tl.load(logits + n, mask=wanted, other=0.0)
         between = u3 - acc
-        mean = tl.sum(tl.where(there[:, None], between, 0.0), axis=0) / (HO * WO)
-        d1 = mean * tl.load(logits + n, mask=wanted, other=0.0)
-        acc += between * tl.sigmoid(tl.minimum(tl.maximum(d1, -LIMIT), LIMIT))[None, :]
+        for own in tl.static_range(IMAGES):
+            of_own = tl.where((slot == own)[:, None], between, 0.0)
+            mean = tl.sum(of_own, axis=0) / (HO * WO)
+            acc += of_own * tl.sigmoid(mean * gain)[None, :]
     if RELU:
         acc = tl.maximum(acc, 0.0)
     mask = there[:, None] & wanted[None, :]
-    tl.store(out + row[:, None] * N + n[None, :], acc.to(out.dtype.element_ty), mask=mask)
+    tl.store(out + at[:, None] * N + n[None, :], acc.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
