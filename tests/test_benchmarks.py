@@ -147,13 +147,14 @@ def test_the_usual_way_trains_on_such_images_as_ours() -> None:
 @pytest.mark.slow
 def test_our_search_and_the_usual_one(tmp_path: Path) -> None:
     """On a small space: of the main job's the costs alone take a minute."""
-    words = ["--short", "--space", "mixed_resnet20", "--budget", "20MFLOPs", "--trials", "2", "--proposals", "2"]
+    words = ["--short", "--space", "mixed_resnet20", "--budget", "9MFLOPs", "--trials", "2", "--proposals", "2"]
     command = [sys.executable, "benchmarks/usual.py", *words, "--runs", str(tmp_path)]
     command += ["--output", str(tmp_path / "usual.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "usual.json").read_text(encoding="utf-8"))["summary"]
     assert found["ours"]["trials"] == found["usual"]["trials"] == 2
     assert found["ratio"] > 0
     assert len(found["accuracy"]["each"]) == 2
-    assert found["usual, left to its sampler"]["proposals"] == 2
+    left = found["usual, left to its sampler"]
+    assert left["proposals"] == left["over the budget"] == 2  # one random architecture in fifty is within it
