@@ -8,13 +8,14 @@ outputs. Sums are in single precision.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor, nn
+from triton.runtime.errors import OutOfResources
 
 from .base import pooled
 from .spconv_deployed import (
@@ -69,6 +70,21 @@ def usual_tiles(channels: tuple[int, int], outputs: int, pixels: int) -> Tiles:
     return Tiles(128, wide, heavy, light, warps=8 if wide > 64 else 4, stages=3)
 
 
+def smaller(tiles: Tiles) -> Tiles:
+    """With less shared memory.
+
+    Raises:
+        RuntimeError: it is the least.
+    """
+    if tiles.stages > 2:
+        return replace(tiles, stages=tiles.stages - 1)
+    if max(tiles.heavy, tiles.light) > 16:
+        return replace(tiles, heavy=max(16, tiles.heavy // 2), light=max(16, tiles.light // 2))
+    if tiles.outputs > 16:
+        return replace(tiles, outputs=tiles.outputs // 2)
+    raise RuntimeError(f"SPConv: this GPU has no room for {tiles}")
+
+
 class FusedSPConv(nn.Module):
     """The whole layer in one kernel, two small ones before it: ``(B, C_in, H, W)`` → ``(B, C_out, H', W')``.
 
@@ -113,6 +129,14 @@ class FusedSPConv(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         logit = self.gain if self.gate is None else self.gate(x)
         out = x.new_empty((len(x), self.outputs, *self.out_size)).contiguous(memory_format=torch.channels_last)
+        while True:
+            try:
+                self._launch(x, logit, out)
+                return out
+            except OutOfResources:  # more than this GPU has
+                self.tiles = smaller(self.tiles)
+
+    def _launch(self, x: Tensor, logit: Tensor, out: Tensor) -> None:
         tiles, pixels = self.tiles, math.prod(self.out_size)
         columns = triton.cdiv(self.outputs, tiles.outputs)
         if self.fusion == WITHIN:
@@ -142,7 +166,6 @@ class FusedSPConv(nn.Module):
             num_warps=tiles.warps,
             num_stages=tiles.stages,
         )
-        return out
 
 
 class EpilogueSPConv(nn.Module):
@@ -439,7 +462,7 @@ def _logits(
             total += tl.load(sums + where, mask=mask, other=0.0)
         mask = (k < TAPS * R + C)[:, None] & (n < N)[None, :]
         weights = tl.load(matrix + k[:, None] * N + n[None, :], mask=mask, other=0.0)
-        acc = _exactly(total, weights, acc)
+        acc = _exactly(total, weights.to(tl.float32), acc)
     acc += tl.load(offset + n, mask=n < N, other=0.0)[None, :]
     mask = (image < batch)[:, None] & (n < N)[None, :]
     tl.store(logits + image[:, None] * N + n[None, :], acc, mask=mask)
