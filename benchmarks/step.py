@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.cost.latency import describe
+from nas.cost.device import describe
+from nas.form import usual
 from search_spaces import VANILLA, Choice, load_space, proxy_of
 from trainers.data.digits_on_photos import load
 from trainers.loop import is_fast
@@ -150,7 +151,7 @@ def main() -> int:
         found[name] = measured(name, arguments, device)
         print(f"{name:20} {json.dumps(found[name])}", flush=True)
     if arguments.output:
-        about = {n: describe(device)[n] for n in ("device", "torch", "threads")}
+        about = {n: describe(usual(device.type)).get(n) for n in ("device", "torch", "threads")}
         about |= {"dtype": "bfloat16" if is_fast(device) else "float32", "freed_memory_kept": kept}
         about |= {"width": arguments.width, "resolution": arguments.resolution, "batch": SCRATCH.batch}
         document = {**about, "space": SPACE, "choices": {n: str(CHOICES[n]) for n in found}, "steps": found}

@@ -129,7 +129,9 @@ class Meter:
         return folded
 
     def _fastest(self, operator: Operator, size: tuple[int, int]) -> nn.Module:
-        forms: dict[str, nn.Module] = {"": operator, **operator.forms(size, on_gpu=self.form.runner == "cuda")}
+        runner = self.form.runner
+        other = operator.graph_forms(size) if runner == "onnxruntime" else operator.forms(size, runner == "cuda")
+        forms: dict[str, nn.Module] = {"": operator, **other}
         if len(forms) == 1:
             return operator
         key = _signature(operator, size)
@@ -222,7 +224,12 @@ def _replayed(module: nn.Module, images: torch.Tensor) -> Pass:
     except RuntimeError:
         torch.cuda.synchronize()
         return _by_events(lambda: _forward(module, images))
-    return _by_events(graph.replay)
+
+    def replay() -> tuple[object, ...]:
+        graph.replay()
+        return module, images  # which the graph reads, and does not hold
+
+    return _by_events(replay)
 
 
 def _by_events(run: Callable[[], object]) -> Pass:

@@ -10,7 +10,10 @@ from torch import nn
 from search_spaces.checks import BadInput
 
 try:
+    import onnx
     import onnxruntime
+
+    from ..export.onnx_split import split_producers
 except ImportError as error:
     raise BadInput(f"--latency-on onnxruntime needs the extra [export]: pip install '.[export]' ({error})") from None
 
@@ -28,6 +31,8 @@ def onnx_run(network: nn.Module, shape: tuple[int, int, int], batch: int) -> Cal
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    opened = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    model = onnx.load_from_string(file.getvalue())
+    split_producers(model)
+    opened = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     given = {"images": images.numpy()}
     return lambda: opened.run(None, given)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainers.whole_file import write_whole
 
 from .deployed import Deployed, logits
+from .onnx_split import split_producers
 
 BATCH = 64
 
@@ -55,6 +56,7 @@ def write_onnx(made: Deployed, path: Path) -> dict[str, int]:
     )
     assert program is not None
     model = program.model_proto
+    split_producers(model)
     write_whole(path, model.SerializeToString())
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
 

@@ -144,6 +144,10 @@ class Operator(nn.Module):
         """
         return {}
 
+    def graph_forms(self, size: tuple[int, int]) -> dict[str, nn.Module]:
+        """As ``forms``, of nodes that a graph for another runtime can have: nothing is done in place."""
+        return {}
+
     @torch.no_grad()
     def inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """Start from a trained dense convolution: come as near to its outputs as this operator can, without training.

@@ -12,6 +12,7 @@ from .backward import attention
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
 from .inheriting import Path, assign, blocks, channel_means, fit, outside_blocks, taps, undo
 from .spconv_deployed import deployed_forms
+from .spconv_plain import plain_forms
 
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 Fusion = Literal["attention", "sum"]
@@ -175,6 +176,11 @@ class SPConv2d(Operator):
         if not isinstance(self.bn_representative, nn.Identity):
             raise ValueError("SPConv: only a folded operator has forms; fold it first")
         return deployed_forms(self, size, on_gpu)
+
+    @torch.no_grad()
+    def graph_forms(self, size: tuple[int, int]) -> dict[str, nn.Module]:
+        """``plain`` and ``plain dense``: see ``spconv_plain``."""
+        return plain_forms(self, size)
 
     @staticmethod
     def _fold_branch(bn: nn.Module, convs: list[nn.Module]) -> None:

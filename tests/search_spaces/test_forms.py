@@ -44,3 +44,13 @@ def test_forms_of_every_operator(name: str, params: dict, geometry: dict) -> Non
 def test_only_what_is_folded_has_forms() -> None:
     with pytest.raises(ValueError, match="fold it first"):
         SPConv2d(16, 16).forms((8, 8), on_gpu=False)
+
+
+@given(spconvs(), st.integers(1, 3))
+@settings(deadline=None, max_examples=100)
+def test_graph_forms_compute_the_same(spconv: tuple[SPConv2d, tuple[int, int]], batch: int) -> None:
+    operator, size = spconv
+    forms = operator.graph_forms(size)
+    assert ("plain" in forms) == (operator.heavy == "gwc+pwc")
+    for form in forms.values():
+        assert_same(form, operator, torch.randn(batch, operator.in_channels, *size))

@@ -1,0 +1,341 @@
+"""Latency: the clock and its doubts, the form that is deployed, whole networks, the prediction of the table."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nas.latency
+from nas.cost.clock import BUSY, HOPELESS_ROUNDS, MOST_ROUNDS, Clock, Load, Sample
+from nas.cost.latency import Meter, Reading
+from nas.cost.table import CostTable, Prediction, fitted_slope, predicting, spread_out, table_from, table_to_document
+from nas.form import RUNNERS, Form, parse_form
+from nas.front import pareto_front
+from nas.record import Record
+from nas.result.measured import Measured
+from nas.result.measuring import measured_too
+from nas.samplers.memory import coarse
+from search_spaces import VANILLA, Architecture, Backbone, Choice, fold, load_space
+from search_spaces.checks import BadInput
+from search_spaces.operators import OPERATORS
+from trainers.report import Status
+
+RESNET20 = Backbone("resnet20", 10, 32)
+SHAPE = (3, 32, 32)
+
+
+class Quiet(Load):
+    """A machine on which others take that share of the cores."""
+
+    def __init__(self, share: float = 0.0) -> None:
+        self.share = share
+
+    def others(self) -> float:
+        return self.share
+
+
+def clock(share: float = 0.0, **how: Any) -> Clock:
+    return Clock(load=Quiet(share), **{"patience_s": 0.0, **how})
+
+
+def passes(true_ms: Sequence[float], drift: Callable[[int], float], noise: float = 0.0) -> list[Callable[[], Sample]]:
+    """Of networks that take so long, on a machine whose speed drifts with every pass that it runs."""
+    rng, count = np.random.default_rng(0), [0]
+
+    def of(ms: float) -> Callable[[], Sample]:
+        def once() -> Sample:
+            count[0] += 1
+            return Sample(ms * drift(count[0]) * float(np.exp(noise * rng.standard_normal())))
+
+        return once
+
+    return [of(ms) for ms in true_ms]
+
+
+@given(st.floats(0.2, 3), st.floats(-0.002, 0.004))
+@settings(deadline=None, max_examples=50)
+def test_a_ratio_survives_drift(ratio: float, drift: float) -> None:
+    """The machine's speed changes by up to half over the measurement; the ratio by less than its drift in one round."""
+    _, timing = clock().in_turn(passes([10, 10 * ratio], lambda i: (1 + drift) ** i))
+    assert timing.ratio == pytest.approx(ratio, rel=2.1 * abs(drift) + 1e-9)
+    assert timing.doubt == ""
+
+
+def test_there_are_as_many_rounds_as_the_spread_asks_for() -> None:
+    calm, rough = (clock().in_turn(passes([10, 8], lambda i: 1, noise))[1] for noise in (0.001, 0.02))
+    assert calm.rounds < rough.rounds < MOST_ROUNDS
+    assert abs(calm.ratio - 0.8) < 0.002
+    assert abs(rough.ratio - 0.8) < 4 * rough.error
+    assert rough.error <= 0.005
+    wild = clock().in_turn(passes([10, 8], lambda i: 1, 0.5))[1]
+    assert wild.rounds == MOST_ROUNDS
+    assert "scatters by" in wild.doubt
+    assert clock(most_s=0.0).in_turn(passes([10, 8], lambda i: 1, 0.5), rounds=7)[1].rounds == 7
+
+
+@given(st.floats(0.002, 0.05), st.integers(0, 1000))
+@settings(deadline=None, max_examples=30)
+def test_the_error_is_the_one_that_is_said(noise: float, seed: int) -> None:
+    """Of many measurements nearly all are within four of their errors."""
+    rng = np.random.default_rng(seed)
+
+    def once(ms: float) -> Callable[[], Sample]:
+        return lambda: Sample(ms * float(np.exp(noise * rng.standard_normal())))
+
+    found = [clock().in_turn([once(10), once(7)], rounds=20)[1] for _ in range(20)]
+    assert sum(abs(t.ratio - 0.7) > 4 * t.error * t.ratio for t in found) <= 2
+
+
+def test_a_busy_machine_is_waited_for_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("nas.cost.clock.time.sleep", slept.append)
+    busy = clock(BUSY + 0.3, patience_s=3.0)
+    first = busy.in_turn(passes([10, 8], lambda i: 1))[1]
+    assert sum(slept) == 3.0
+    assert first.doubt == "other work took 55% of the cores meanwhile"
+    assert first.rounds == HOPELESS_ROUNDS
+    busy.in_turn(passes([10, 8], lambda i: 1))
+    assert sum(slept) == 3.0  # the patience is spent
+    assert clock(BUSY + 0.3, on_cpu=False).in_turn(passes([10, 8], lambda i: 1))[1].doubt == ""
+
+
+def test_passes_that_waited_for_their_core_do_not_count() -> None:
+    count = [0]
+
+    def sometimes() -> Sample:
+        count[0] += 1
+        return Sample(80, alone=False) if count[0] % 3 == 0 else Sample(8)
+
+    timing = clock().in_turn([lambda: Sample(10), sometimes])[1]
+    assert (timing.ratio, timing.doubt) == (0.8, "")
+    never = clock().in_turn([lambda: Sample(10), lambda: Sample(8, alone=False)])[1]
+    assert never.doubt == "most passes waited for their core"
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_forms_are_read_as_they_are_written(runner: str) -> None:
+    for dtype in RUNNERS[runner]:
+        form = Form(runner, dtype, 7)
+        assert parse_form(str(form)) == form
+    assert parse_form(runner.upper()) == parse_form(f" {runner} ")
+
+
+@pytest.mark.parametrize("text", ["", "gpu", "cpu:fp16", "onnxruntime:bf16", "cpu:b0", "cpu:b9999", "cpu:x", "cpu:b-1"])
+def test_no_form_is_said_in_one_line(text: str) -> None:
+    with pytest.raises(BadInput, match="--latency-on") as said:
+        parse_form(text)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
+def test_what_is_timed_is_the_folded_network(name: str, layout: str) -> None:
+    """Every operator: the deployed network equals the folded one to 1e-5 of the largest logit."""
+    architecture = load_space("mixed_resnet20").uniform(Choice.of(name))
+    network = architecture.build().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.normal_(module.running_mean)
+    meter = Meter(parse_form("cpu"), clock(most_s=0.0))
+    images = torch.randn(3, *SHAPE)
+    with torch.inference_mode():
+        expected, found = fold(network)(images), meter.deployed(network, SHAPE)(images)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_other_forms_are_used_where_they_are_faster() -> None:
+    """And a layer alone is a network too."""
+    meter = Meter(parse_form("cpu"), clock(most_s=0.0))
+    layer = Choice.of("spconv", alpha=1 / 2, groups=2).build(load_space("mixed_resnet20").slots["layer1.0.conv1"])
+    meter.deployed(layer.eval(), (16, 32, 32))
+    (key,) = meter.chosen
+    for name in ("grouped", "dense", ""):
+        meter.chosen[key] = name
+        made = meter.deployed(layer, (16, 32, 32))
+        assert (type(made).__name__ == "SPConv2d") == (name == "")
+
+
+@pytest.mark.parametrize("form", ["cpu", "cpu:b2", "onnxruntime"])
+def test_whole_networks_beside_vanilla(form: str) -> None:
+    pytest.importorskip("onnxruntime")
+    half = load_space("mixed_resnet20").uniform(Choice.of("spconv", alpha=1 / 2, groups=2))
+    meter = Meter(parse_form(form), clock(most_s=0.0))
+    vanilla, other = meter.networks(Architecture(RESNET20).inference, [half.inference], SHAPE)
+    assert vanilla.ratio == 1
+    assert other.ms == pytest.approx(other.ratio * vanilla.ms)
+    assert other.error == pytest.approx(other.ratio_error * other.ms)
+    assert 0 < other.quartiles[0] <= other.quartiles[1]
+    again, _ = meter.networks(Architecture(RESNET20).inference, [half.inference], SHAPE, base_ms=vanilla.ms)
+    assert again.ms == vanilla.ms
+    assert {"device", "batch", "latency_on", "niceness", "clock_mhz"} <= set(meter.how())
+
+
+def record(key: str, architecture: Architecture | None = None, **costs: float) -> Record:
+    network = architecture or load_space("mixed_resnet20").uniform(VANILLA)
+    return Record(
+        name=key, key=network.key if architecture else key, architecture=network.to_dict(), costs=costs, seed=0,
+        status=Status.FINISHED, accuracy=0.5,
+    )  # fmt: skip
+
+
+def test_what_was_measured_is_never_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, calls = load_space("mixed_resnet20"), []
+    records = [record(f"{n}", space.uniform(Choice.of("spconv", alpha=1 / n, groups=1))) for n in (2, 4)]
+
+    def run(function: Callable[..., Any], *arguments: Any) -> Any:
+        calls.append([a.key for a in arguments[3]])
+        monkeypatch.setenv("LAYERWISE_NAS_PATIENCE_S", "0")
+        return function(*arguments)
+
+    form = parse_form("cpu")
+    first = measured_too(Measured({}, {}), records[:1], RESNET20, form, run)
+    assert set(first.networks) == {Architecture(RESNET20).key, records[0].key}
+    assert first.how["latency_on"] == "cpu:fp32:b1"
+    then = measured_too(first, records, RESNET20, form, run)
+    assert calls == [[records[0].key], [records[1].key]]
+    assert {key: then.networks[key] for key in first.networks} == first.networks
+    assert {key: then.details[key] for key in first.details} == first.details
+    reading, base = then.details[records[1].key]["latency_ms"], first.networks[Architecture(RESNET20).key]
+    assert reading["ms"] == pytest.approx(reading["ratio"] * base["latency_ms"][0])
+    assert measured_too(then, records, RESNET20, form, run) is then
+    kept = Measured.from_document(json.loads(json.dumps({**then.to_document(), "trials": []})))
+    assert kept.networks == then.networks
+    assert kept.details == then.details
+
+
+def test_measurements_of_an_earlier_version_are_read() -> None:
+    old = {"networks": {"a": {"latency_ms": [73.0, 4.0]}}, "device": {"device": "AMD EPYC"}}
+    assert Measured.from_document(old).networks == {"a": {"latency_ms": (73.0, 2.0)}}
+    assert Measured.from_document(old).doubt == ""
+
+
+class Sums:
+    """A meter of networks that take what their layers say, times a slope, and noise."""
+
+    def __init__(self, table: CostTable, chosen: Sequence[Architecture], slope: float, noise: float) -> None:
+        self.table, self.chosen, self.slope, self.noise = table, chosen, slope, noise
+
+    def networks(self, vanilla: Any, others: Sequence[Any], shape: Any, most_s: float) -> list[Reading]:
+        rng = np.random.default_rng(1)
+        base = self.table.total(load_space("mixed_resnet20").uniform(VANILLA))["latency_ms"] + 3.0  # of what is no slot
+        found = [base]
+        for architecture in self.chosen:
+            difference = self.table.total(architecture)["latency_ms"] + 3.0 - base
+            found.append((base + self.slope * difference) * float(np.exp(self.noise * rng.standard_normal())))
+        return [Reading(ms, 0.0, (ms, ms), 1.0, 0.0, 5) for ms in found]
+
+
+@pytest.mark.parametrize(("slope", "noise"), [(0.7, 0.0), (1.3, 0.0), (1.0, 0.03)])
+def test_sums_are_put_right_by_whole_networks(slope: float, noise: float) -> None:
+    space, rng = load_space("mixed_resnet20"), np.random.default_rng(0)
+    slots = {
+        name: {c: {"latency_ms": float(rng.uniform(0.5, 2))} for c in {o for v in space.variables for o in choices(v)}}
+        for name in space.slots
+    }
+    raw = CostTable({"latency_ms": 0.0}, slots, "a device")
+    chosen = spread_out(raw, "latency_ms", space)
+    found = predicting(raw, "latency_ms", Sums(raw, chosen, slope, noise), space)
+    prediction = found.predictions["latency_ms"]
+    assert prediction.slope == pytest.approx(slope, abs=0.03 if noise == 0 else 0.3)
+    assert prediction.error == pytest.approx(noise, abs=0.01 if noise == 0 else 0.03)
+    truth = [r.ms for r in Sums(raw, chosen, slope, 0.0).networks(None, [], None, 0)]
+    for architecture, ms in zip(chosen, truth[1:], strict=True):
+        assert found.total(architecture)["latency_ms"] == pytest.approx(ms, rel=0.01 + 3 * noise)
+    assert table_from(json.loads(json.dumps(table_to_document(with_all(found))))) == with_all(found)
+    assert found.resolutions["latency_ms"] == max(0.01, prediction.error)
+
+
+def choices(variable: Any) -> list[Choice]:
+    return [VANILLA, *(choice for option in variable.options for choice in option.choices)]
+
+
+def with_all(table: CostTable) -> CostTable:
+    """With a cost in every metric, as tables are kept."""
+    slots = {
+        s: {c: {"flops": 1.0, "params": 1.0, **v} for c, v in entries.items()} for s, entries in table.slots.items()
+    }
+    return replace(table, slots=slots, rest={"flops": 1.0, "params": 1.0, **table.rest})
+
+
+@given(st.floats(0.4, 1.8), st.lists(st.floats(-0.6, 0.3), min_size=4, max_size=12))
+@settings(deadline=None)
+def test_a_slope_is_found_where_there_is_something_to_find(slope: float, differences: list[float]) -> None:
+    found, error = fitted_slope(differences, [slope * d for d in differences], 1.0)
+    told = sum(d * d for d in differences)
+    assert min(1.0, slope) - 1e-9 <= found <= max(1.0, slope) + 1e-9
+    assert abs(found - slope) <= abs(1 - slope) * 0.02**2 / (told + 0.02**2) + 1e-9
+    assert error >= 0
+    assert fitted_slope([0.0], [0.0], 1.0) == (1.0, 0.0)
+
+
+def test_the_front_resolves_no_finer_than_the_prediction() -> None:
+    slow, fast = record("slow", latency_ms=10.4, flops=1e9), record("fast", latency_ms=10.0, flops=1e9)
+    better = replace(slow, accuracy=0.6)
+    assert pareto_front([better, fast]) == [better, fast]
+    assert pareto_front([better, fast], 0.0, {"latency_ms": 0.05}) == [better]
+    quick = replace(fast, costs={"latency_ms": 9.0, "flops": 1e9})
+    assert pareto_front([better, quick], 0.0, {"latency_ms": 0.05}) == [better, quick]
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1e-3, 0.3))
+def test_samplers_learn_of_no_finer_difference(value: float, error: float) -> None:
+    assert coarse(value, error) == pytest.approx(value, rel=error)
+    assert coarse(coarse(value, error), error) == pytest.approx(coarse(value, error))
+    assert coarse(value, 0.0) == value
+    assert len({round(math.log(coarse(value * (1 + t * error / 4), error)), 9) for t in range(3)}) <= 2
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    architecture = load_space("mixed_resnet20").uniform(Choice.of("spconv", alpha=1 / 2, groups=2))
+    path = tmp_path / "best.yaml"
+    path.write_text(yaml.safe_dump(architecture.to_dict()))
+    return path
+
+
+def test_any_architecture_is_measured_beside_vanilla(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = nas.latency.main([str(exported), "--latency-on", "cpu:b2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["how"]["batch"] == 2
+    assert list(found["networks"]) == ["vanilla", str(exported)]
+    doubted = any("doubt" in reading for reading in found["networks"].values())
+    assert status == (3 if doubted else 0)
+    assert nas.latency.main([str(exported)]) in (0, 3)
+    shown = capsys.readouterr().out
+    assert "of vanilla" in shown
+    assert "latency_on cpu:fp32:b1" in shown
+
+
+def test_mistakes_are_told_in_one_line(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(Architecture(Backbone("resnet20", 100, 32)).to_dict()))
+    wrong = [[str(tmp_path / "none.yaml")], [str(exported), str(other)], [str(exported), "--latency-on", "tpu"]]
+    wrong += [] if torch.cuda.is_available() else [[str(exported), "--latency-on", "cuda"]]
+    for arguments in wrong:
+        assert nas.latency.main(arguments) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("nas.latency: ")
+        assert said.err.count("\n") == 1
+
+
+def test_a_doubt_is_said(monkeypatch: pytest.MonkeyPatch, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("nas.cost.clock.Load.others", lambda load: 0.6)
+    assert nas.latency.main([str(exported)]) == 3
+    assert "can't be trusted: other work took 60% of the cores" in capsys.readouterr().out
+
+
+def test_doubts_of_a_table() -> None:
+    table = CostTable({}, {}, "a device", predictions={"latency_ms": Prediction(doubt="busy")})
+    assert table.doubts == {"latency_ms": "busy"}
+    assert replace(table, predictions={"latency_ms": Prediction()}).doubts == {}
