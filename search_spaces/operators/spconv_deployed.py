@@ -98,9 +98,8 @@ class DeployedSPConv(nn.Module):
 
     def _logit(self, rows: Tensor, pixels: Tensor) -> Tensor:
         """d: ``(B, H'·W', C_out)`` and ``(B, H'·W', C)`` → ``(B, 1, C_out)``."""
-        average = rows.new_full((1, 1, rows.shape[1]), 1 / rows.shape[1]).expand(len(rows), -1, -1)
-        convolved, pointwise = average @ rows, (average @ pixels).flatten(0, 1) @ self.to_logit
-        return torch.addcmul(pointwise[:, None] + self.offset, convolved, self.gain).clamp_(-LIMIT, LIMIT)
+        logit = torch.addmm(self.offset, pixels.mean(1), self.to_logit).addcmul_(rows.mean(1), self.gain)
+        return logit.clamp_(-LIMIT, LIMIT)[:, None]
 
     def _beside(self) -> Tensor:
         """What is pointwise in U3: ``(C, C_out)``."""
