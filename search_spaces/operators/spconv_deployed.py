@@ -20,8 +20,9 @@ def deployed_forms(operator: "SPConv2d", size: tuple[int, int], on_gpu: bool) ->
 
     ``grouped`` and ``dense`` run everywhere; ``epilogue`` and ``fused`` are for NVIDIA GPUs, where Triton is there.
     """
-    if any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children()):
-        return {}  # binary
+    binary = any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children())
+    if binary or _reads_padding_alone(operator):
+        return {}
     forms: dict[str, nn.Module] = {"grouped": DeployedSPConv(operator)}
     dense = dense_kernel(operator, size)
     if dense is not None and dense.shape != operator.gwc.weight.shape:
@@ -30,6 +31,12 @@ def deployed_forms(operator: "SPConv2d", size: tuple[int, int], on_gpu: bool) ->
         triton = importlib.import_module(f"{__package__}.spconv_triton")
         forms |= triton.triton_forms(operator, size)
     return {name: form.eval() for name, form in forms.items()}
+
+
+def _reads_padding_alone(operator: "SPConv2d") -> bool:
+    """Whether some windows lie in the padding: with channels_last, oneDNN up to 3.12 may crash there (its #5942)."""
+    geometry = zip(operator.kernel_size, operator.padding, operator.dilation, strict=True)
+    return any(p > d * (k - 1) for k, p, d in geometry)
 
 
 class DeployedSPConv(nn.Module):
@@ -60,18 +67,24 @@ class DeployedSPConv(nn.Module):
         self.register_buffer("matrix", torch.cat(matrix).contiguous() if matrix else None)
         self.matrix: Tensor | None
         self.attention = operator.has_redundant and operator.fusion == "attention"
-        shift = light_bias(operator)
+        shift, gain = light_bias(operator), attention_gain(operator)
         if not self.attention and shift is not None:  # of a plain sum, the convolution takes it
             assert self.heavy.bias is not None
             self.heavy.bias.add_(shift)
-        self.register_buffer("shift", shift if self.attention and shift is not None else None)
-        self.shift: Tensor | None
-        self.register_buffer("gain", attention_gain(operator) if self.attention else None)
+        shift = shift if self.attention and shift is not None else torch.zeros_like(gain)
+        self.register_buffer("shift", shift)
+        self.register_buffer("gain", gain)
+        self.register_buffer("offset", -shift * gain)
+        if self.attention:
+            self.register_buffer("to_logit", torch.cat([self._beside(), -self._light()]) * gain)
+        self.shift: Tensor
         self.gain: Tensor
+        self.offset: Tensor
+        self.to_logit: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        out = self.heavy(x[:, : self.heavy.in_channels])
+        out = self.heavy(x[:, : self.heavy.in_channels]).contiguous(memory_format=torch.channels_last)
         if self.matrix is None:
             return out
         rows, pixels = _rows(out), _rows(pooled(x[:, self.read], self.margins, self.stride))
@@ -85,12 +98,8 @@ class DeployedSPConv(nn.Module):
 
     def _logit(self, rows: Tensor, pixels: Tensor) -> Tensor:
         """d: ``(B, H'·W', C_out)`` and ``(B, H'·W', C)`` → ``(B, 1, C_out)``."""
-        ones = rows.new_full((1, 1, rows.shape[1]), 1 / rows.shape[1]).expand(len(rows), -1, -1)
-        means = ones @ pixels
-        difference = ones @ rows + means[..., : self.added] @ self._beside() - means[..., self.added :] @ self._light()
-        if self.shift is not None:
-            difference = difference - self.shift
-        return (difference * self.gain).clamp_(-LIMIT, LIMIT)
+        logit = torch.addmm(self.offset, pixels.mean(1), self.to_logit).addcmul_(rows.mean(1), self.gain)
+        return logit.clamp_(-LIMIT, LIMIT)[:, None]
 
     def _beside(self) -> Tensor:
         """What is pointwise in U3: ``(C, C_out)``."""
@@ -112,21 +121,15 @@ class DeployedSPConv(nn.Module):
         matrix = self.matrix.expand(len(rows), -1, -1).clone()
         matrix[:, self.added :] *= torch.exp(-logit)
         rows.baddbmm_(pixels, matrix)
-        beta = torch.sigmoid(logit)
-        if self.shift is None:
-            rows.mul_(beta)
-        else:
-            torch.addcmul(torch.sigmoid(-logit) * self.shift, rows, beta, out=rows)
+        torch.addcmul(torch.sigmoid(-logit) * self.shift, rows, torch.sigmoid(logit), out=rows)
 
     def _fuse_apart(self, rows: Tensor, pixels: Tensor) -> Tensor:
         """Both branches, then one pass; in half precision, where e^{−d} has no room, and for small maps."""
         logit = self._logit(rows, pixels)
         if self.added:
             _add_product(rows, pixels[..., : self.added], self._beside())
-        light = (pixels[..., self.added :].flatten(0, 1) @ self._light()).view(rows.shape)
-        if self.shift is not None:
-            light += self.shift
-        return light.lerp_(rows, torch.sigmoid(logit))
+        light = torch.addmm(self.shift, pixels[..., self.added :].flatten(0, 1), self._light())
+        return light.view(rows.shape).lerp_(rows, torch.sigmoid(logit))
 
 
 def _add_product(rows: Tensor, pixels: Tensor, matrix: Tensor) -> None:
