@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from ..loop import autocast
+from ..memory import keep_freed_memory
 from ..proxy import DivergedError
 from ..turns import give_way
 from .augmentation import augmentation
@@ -84,6 +85,7 @@ class FullTraining:
         teacher: nn.Module | None = None,
     ) -> None:
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         self.data, self.recipe, self.seed, self.loaders, self.team = data, recipe, seed, loaders, team
         self.device, self.micro_batches, self.epoch = device or torch.device("cpu"), micro_batches, 0
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,6 +16,7 @@ from search_spaces.backbones.foreign import OWN
 
 from .. import checkpoint
 from ..data.base import ImageData
+from ..memory import keep_freed_memory
 from ..proxy import DivergedError, ProxyTraining, out_of_memory
 from ..report import Report, Status
 from ..turns import training_on
@@ -36,6 +37,7 @@ class Scratch:
 
     def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> "Training":
         torch.set_num_threads(self.setting.threads)
+        keep_freed_memory()
         OWN.update(self.setting.models)
         return Training(self, Architecture.from_dict(architecture), checkpoint, seed)
 
