@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .data.base import ImageData, Split
 from .turns import give_way
@@ -14,8 +14,12 @@ EVALUATION_BATCH = 256
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device computes it fast, else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast(device))
+    """bfloat16 where the device computes it fast, else float32.
+
+    On a GPU weights are not kept in bfloat16 from one use to the next: the step that is recorded there makes its own.
+    """
+    cached = device.type != "cuda"
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast(device), cache_enabled=cached)
 
 
 def is_fast(device: torch.device) -> bool:
@@ -28,15 +32,12 @@ def train_epoch(
     data: ImageData,
     split: Split,
     batch: int,
-    label_smoothing: float,
-    step: Callable[[], None],
+    learn: Callable[[Tensor, Tensor], Tensor],
     generator: torch.Generator,
-    micro_batches: int = 1,
 ) -> float:
     """Train on every whole batch of ``split``, in its order; returns the mean loss.
 
-    ``step`` applies the gradients that are there when it is called, and clears them. Each batch goes through in
-    ``micro_batches`` parts (of equal size where that divides the batch), whose gradients add up to the batch's.
+    ``learn`` is given a batch's images, augmented, and its labels; it changes the model, and returns the loss.
     """
     model.train()
     device = split.labels.device
@@ -45,15 +46,26 @@ def train_epoch(
     for i in range(batches):
         part = slice(i * batch, (i + 1) * batch)
         images, labels = data.augment(data.normalise(split.images[part]), generator), split.labels[part]
-        for few, theirs in zip(images.tensor_split(micro_batches), labels.tensor_split(micro_batches), strict=True):
-            with autocast(device):
-                loss = F.cross_entropy(model(few), theirs, label_smoothing=label_smoothing)
-            share = len(theirs) / len(labels)
-            (loss * share if micro_batches > 1 else loss).backward()
-            total += loss.detach() * share
-        step()
+        total += learn(images, labels)
         give_way()
     return (total / batches).item()
+
+
+def add_gradients(
+    model: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, micro_batches: int = 1
+) -> Tensor:
+    """Of one batch, to those that are there; returns its loss.
+
+    It goes through in ``micro_batches`` parts (of equal size where that divides it), whose gradients add up.
+    """
+    total = torch.zeros((), device=labels.device)
+    for few, theirs in zip(images.tensor_split(micro_batches), labels.tensor_split(micro_batches), strict=True):
+        with autocast(labels.device):
+            loss = F.cross_entropy(model(few), theirs, label_smoothing=label_smoothing)
+        share = len(theirs) / len(labels)
+        (loss * share if micro_batches > 1 else loss).backward()
+        total += loss.detach() * share
+    return total
 
 
 @dataclass(frozen=True)

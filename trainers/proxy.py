@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .data.base import ImageData
-from .loop import Score, score, train_epoch
+from .captured import Captured
+from .data.base import ImageData, Split
+from .loop import Score, add_gradients, score, train_epoch
 from .recipe import Recipe
 
 PARTS = ("model", "averaged", "optimizer", "schedule")
@@ -44,16 +45,26 @@ class ProxyTraining:
     Args:
         micro_batches: parts of a batch, whose gradients are summed before a step: as many times less memory. The
             batch that a step learns from stays; BatchNorm sees the parts.
+        graph: whether the step is recorded as a CUDA graph, on a GPU and for whole batches.
     """
 
-    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, seed: int, micro_batches: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        recipe: Recipe,
+        seed: int,
+        micro_batches: int = 1,
+        *,
+        graph: bool = True,
+    ) -> None:
         self.micro_batches = micro_batches
         torch.set_flush_denormal(True)  # a block that starts at zero has tiny gradients, which are slow on a CPU
         self.data, self.recipe, self.seed, self.epoch = data, recipe, seed, 0
         self.device = data.validation.labels.device
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.decay), use_buffers=True)
-        self.optimizer = _optimizer(self.model, recipe)
+        self.optimizer = _optimizer(self.model, recipe, self.device)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             recipe.peak_lr,
@@ -62,6 +73,8 @@ class ProxyTraining:
             anneal_strategy="linear",
             cycle_momentum=False,
         )
+        self.graph = graph and self.device.type == "cuda" and micro_batches == 1
+        self.captured = self._capturing()
 
     @property
     def done(self) -> bool:
@@ -75,21 +88,14 @@ class ProxyTraining:
         """
         self.epoch += 1
         generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.epoch)
-        split = self.data.epoch(self.recipe.images_per_epoch, generator)
-        recipe = self.recipe
-        loss = train_epoch(
-            self.model,
-            self.data,
-            split,
-            recipe.batch,
-            recipe.label_smoothing,
-            self._step,
-            generator,
-            self.micro_batches,
-        )
+        loss = self.train(self.data.epoch(self.recipe.images_per_epoch, generator), generator)
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")
         return EpochResult(self.epoch, loss, self.validation_score(whole=self.done))
+
+    def train(self, split: Split, generator: torch.Generator) -> float:
+        """On every whole batch of ``split``, in its order; returns the mean loss."""
+        return train_epoch(self.model, self.data, split, self.recipe.batch, self._learn, generator)
 
     @property
     def trained(self) -> nn.Module:
@@ -105,9 +111,28 @@ class ProxyTraining:
         """On the test split: for reports, never for the search."""
         return score(self.trained, self.data, self.data.test).accuracy
 
-    def _step(self) -> None:
+    def _learn(self, images: Tensor, labels: Tensor) -> Tensor:
+        """From one batch; returns its loss."""
+        if self.captured is not None:
+            loss = self.captured(images, labels)
+        else:
+            loss = self._apply(images, labels)
+            self._forget()
+        self._note_step()
+        return loss
+
+    def _apply(self, images: Tensor, labels: Tensor) -> Tensor:
+        loss = add_gradients(self.model, images, labels, self.recipe.label_smoothing, self.micro_batches)
         self.optimizer.step()
+        return loss
+
+    def _forget(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _capturing(self) -> Captured | None:
+        return Captured(self._apply, self._forget) if self.graph else None
+
+    def _note_step(self) -> None:
         if self.schedule.last_epoch >= self.recipe.steps * (1 - self.recipe.averaged):
             self.averaged.update_parameters(self.model)
         if self.schedule.last_epoch < self.recipe.steps - 1:
@@ -115,6 +140,7 @@ class ProxyTraining:
 
     def release(self) -> None:
         """Give memory back, before another try."""
+        self.captured = None
         self.model.cpu()
         self.averaged.cpu()
         self.optimizer.state.clear()
@@ -124,20 +150,38 @@ class ProxyTraining:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed training needs, tensors and plain values only."""
-        return {"epoch": self.epoch, **{name: getattr(self, name).state_dict() for name in PARTS}}
+        state = {"epoch": self.epoch, **{name: getattr(self, name).state_dict() for name in PARTS}}
+        for group in state["optimizer"]["param_groups"]:  # a tensor on a GPU
+            group["lr"] = float(group["lr"])
+        state["schedule"]["_last_lr"] = [float(rate) for rate in state["schedule"]["_last_lr"]]
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state()`` of a training of the same architecture, recipe and seed."""
         self.epoch = state["epoch"]
+        own = [dict(group) for group in self.optimizer.param_groups]
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
+        for group, mine in zip(self.optimizer.param_groups, own, strict=True):
+            _keep_kind(group, mine)
+        self.captured = self._capturing()  # a recording would go on with the tensors that were there before
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = _parameter_groups(model, recipe.weight_decay)
+def _keep_kind(group: dict[str, Any], own: dict[str, Any]) -> None:
+    """A loaded parameter group, in the form that this device's optimiser has: it may have been saved on another."""
+    if isinstance(own["lr"], Tensor):
+        group["lr"] = own["lr"].fill_(float(group["lr"]))
+    if "capturable" in own:
+        group["capturable"] = own["capturable"]
+
+
+def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """On a GPU its learning rate is there, too, so that a recorded step reads what it is now."""
+    groups, on_gpu = _parameter_groups(model, recipe.weight_decay), device.type == "cuda"
+    rate = torch.tensor(recipe.peak_lr, device=device) if on_gpu else recipe.peak_lr
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, recipe.peak_lr, momentum=recipe.beta1, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, recipe.peak_lr, betas=(recipe.beta1, recipe.beta2), fused=True)
+        return torch.optim.SGD(groups, rate, momentum=recipe.beta1, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, rate, betas=(recipe.beta1, recipe.beta2), fused=True, capturable=on_gpu)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from search_spaces.backbones import BACKBONES
 from trainers.data.base import ImageData
 from trainers.data.digits_on_photos import load
 from trainers.full.recipe import OF_BACKBONE, full_recipe
-from trainers.loop import train_epoch
+from trainers.loop import add_gradients, train_epoch
 from trainers.proxy import DivergedError, ProxyTraining
 from trainers.recipe import Recipe
 
@@ -100,7 +100,11 @@ def test_micro_batches_have_the_gradient_of_the_batch(data: ImageData, parts: in
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.Flatten(), torch.nn.Linear(968, 10))
         generator = torch.Generator().manual_seed(0)
-        train_epoch(model, data, data.train[:32], 32, 0.1, lambda: None, generator, micro_batches)
+
+        def learn(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return add_gradients(model, images, labels, 0.1, micro_batches)
+
+        train_epoch(model, data, data.train[:32], 32, learn, generator)
         return torch.cat([p.grad.flatten() for p in model.parameters()])
 
     whole = gradient(1)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,9 +68,16 @@ class ImageData:
 
     def normalise(self, batch: Tensor) -> Tensor:
         """uint8 ``(B, 3, H, W)`` → float of mean 0 and standard deviation 1, channels last in memory."""
-        mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) * 255 for v in (self.mean, self.std))
-        std = torch.where(std > 0, std, 1.0)  # a channel that is the same everywhere tells nothing, and is no nan
+        mean, std = _mean_std(tuple(self.mean), tuple(self.std), batch.device)
         return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _mean_std(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of values up to 255, each ``(1, 3, 1, 1)``: on the device once, since a GPU would be waited for each time."""
+    of_mean, of_std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (mean, std))
+    return of_mean, torch.where(of_std > 0, of_std, 1.0)  # a channel that is the same everywhere is no nan
 
 
 def random_mirror(batch: Tensor, generator: torch.Generator) -> Tensor:

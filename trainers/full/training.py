@@ -98,7 +98,11 @@ class FullTraining:
         self.joined = team.joined(self.model)
         self.order, self.batches = self._loading()
         self.optimizer = torch.optim.SGD(
-            _groups(self.model, recipe), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
+            _groups(self.model, recipe),
+            recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            fused=self.device.type == "cuda" or None,
         )
         self.schedule = schedule(self.optimizer, recipe, len(self.order))
 
