@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_known
+from .backward import whole_gradient, with_first
 from .base import Operator, Size, absorb, conv_bn, fold_conv_bn, he_init, same
 from .inheriting import assign, conv_of, fit_conv_bn, undo_conv_bn
 from .shuffle import shuffle, shuffled_order
@@ -94,17 +95,26 @@ class CompConv2d(Operator):
     def _forward(self, x: Tensor) -> Tensor:
         if self.depth == 0:
             return self.vanilla(x)
-        result = self.primary(x)
+        x, *borrowed = self._with_borrowed(x)
+        result = whole_gradient(self.primary(x))
         parts = []
-        for i, unit in enumerate(self.units):
-            joined = torch.cat([self.borrow(x, i), result], dim=1)
+        for unit, first in zip(self.units, borrowed, strict=True):
+            joined = torch.cat([first, result], dim=1)
             parts.append(joined)
-            result = unit(joined)
+            result = whole_gradient(unit(joined))
         superfluous = sum(part.shape[1] for part in parts) + 2 * result.shape[1] - self.out_channels
-        tail = self.tail(result)
+        tail = whole_gradient(self.tail(result))
         parts += [result, tail[:, : tail.shape[1] - superfluous] if superfluous else tail]
         out = torch.cat(parts, dim=1)
         return shuffle(out, SHUFFLE_GROUPS) if self.shuffled else out
+
+    def _with_borrowed(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The input, and what each unit borrows of it."""
+        counts = [conv_of(unit).in_channels // 2 for unit in self.units]
+        if self.identity != "fixed" or max(counts, default=0) > x.shape[1]:
+            return x, *(self.borrow(x, i) for i in range(len(counts)))
+        x, *first = with_first(x, counts)
+        return x, *(self.on_output_grid(part) for part in first)
 
     def borrow(self, x: Tensor, unit: int) -> Tensor:
         """The identity mapping for one unit, on the output's grid: ``(B, C_in, H, W)`` → ``(B, channels, H', W')``."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import require_known
+from .backward import attention
 from .base import Operator, Size, he_init, nearest_groups, rescale, scale_shift
 from .inheriting import Path, assign, blocks, channel_means, fit, outside_blocks, taps, undo
 
@@ -104,10 +105,7 @@ class SPConv2d(Operator):
             between = u3 - u1
             mean = F.adaptive_avg_pool2d(between, 1)
             return u1 + between * torch.sigmoid(mean if self.attention_gain is None else mean * self.attention_gain)
-        difference = F.adaptive_avg_pool2d(u3, 1) - F.adaptive_avg_pool2d(u1, 1)
-        if self.attention_gain is not None:
-            difference = difference * self.attention_gain
-        return torch.lerp(u1, u3, torch.sigmoid(difference))
+        return attention(u3, u1, self.attention_gain)
 
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """The kernel's blocks and the sums over its taps, then least squares for all paths at once.
