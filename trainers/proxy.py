@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -134,9 +135,29 @@ class ProxyTraining:
 
     def _note_step(self) -> None:
         if self.schedule.last_epoch >= self.recipe.steps * (1 - self.recipe.averaged):
-            self.averaged.update_parameters(self.model)
+            self._average()
         if self.schedule.last_epoch < self.recipe.steps - 1:
             self.schedule.step()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """One step more. On a GPU without waiting for it, all tensors at once, and counts as they are."""
+        if self.averaged.n_averaged == 0 or self.device.type != "cuda":
+            self.averaged.update_parameters(self.model)
+            return
+        (means, floats), (copies, counts) = self._averaging
+        torch._foreach_lerp_(means, floats, 1 - self.recipe.decay)
+        if counts:
+            torch._foreach_copy_(copies, counts)
+        self.averaged.n_averaged += 1
+
+    @cached_property
+    def _averaging(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Averaged and own tensors: those that are averaged, and those that are counted."""
+        both = [[*m.parameters(), *m.buffers()] for m in (self.averaged.module, self.model)]
+        pairs = list(zip(*both, strict=True))
+        kinds = ([(a, b) for a, b in pairs if b.is_floating_point() is wanted] for wanted in (True, False))
+        return [([a for a, _ in kind], [b for _, b in kind]) for kind in kinds]
 
     def release(self) -> None:
         """Give memory back, before another try."""
