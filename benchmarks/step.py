@@ -106,7 +106,10 @@ def measured(name: str, arguments: argparse.Namespace, device: torch.device) -> 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     own, vanilla = zip(*([each.ms() for each in both] for _ in range(arguments.rounds)), strict=True)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    found = {**figures(own, vanilla), "page_faults": round(faults / 2 / arguments.rounds / both[0].steps)}
+    found = {
+        **figures(own, vanilla),
+        "page_faults": round(faults / 2 / arguments.rounds / both[0].steps) if before else None,
+    }
     if arguments.cuda:
         captured = both[0].training.captured
         found["form"] = "eager" if captured is None else captured.why_not or "graph"

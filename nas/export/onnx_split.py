@@ -43,9 +43,10 @@ def _split(graph: GraphProto, name: str) -> bool:
         for given in node.input:
             readers[given].append(node)
     constants = _constants(graph)
-    parts = [part for node in readers[name] for part in _parts(node, name, constants)]
+    taken_by = [_parts(node, name, constants) for node in readers[name]]
+    parts = [part for of_one in taken_by for part in of_one]
     given_out = {output.name for output in graph.output}
-    if len(parts) < 2 or len(parts) < len(readers[name]) or name in given_out:
+    if len(parts) < 2 or not all(taken_by) or name in given_out:
         return False
     relu = makers[name] if makers[name].op_type == "Relu" else None
     if relu is not None and (len(readers[relu.input[0]]) > 1 or relu.input[0] in given_out):
