@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .folding import attribute_of, copied, graph_of, is_untouched, require_plain, tensors_of
-from .operators import CompConv2d
+from .operators import CompConv2d, Operator, VanillaConv2d
 from .operators.compconv import SHUFFLE_GROUPS
+from .operators.ghost import GhostConv2d
 from .operators.shuffle import shuffled_order
 
 BATCHNORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -25,8 +26,9 @@ METHODS = ("relu", "relu_", "sigmoid", "tanh", "contiguous")
 def fold_shuffles(model: nn.Module) -> nn.Module:
     """A copy of a folded network, in eval mode, with the same output and without CompConv's shuffles where they fold.
 
-    They do where one plain convolution without groups reads all that a CompConv gives, and alone, with but BatchNorms
-    and elementwise functions between them, each of which stands in that place only.
+    They do where one layer alone reads what a CompConv gives, with but BatchNorms and elementwise functions between
+    them, each of which stands in that place only. The layer is a plain convolution without groups, or an operator that
+    begins with one: a CompConv too, which then borrows the channels that it did from where they are.
 
     Raises:
         BadInput: as ``fold`` does.
@@ -54,27 +56,41 @@ def fold_shuffles(model: nn.Module) -> nn.Module:
 
 
 def _is_known(module: nn.Module) -> bool:
-    return isinstance(module, CompConv2d) or type(module) in (nn.Conv2d, *BATCHNORMS, *ELEMENTWISE)
+    return isinstance(module, Operator) or type(module) in (nn.Conv2d, *BATCHNORMS, *ELEMENTWISE)
 
 
 def _readers(
     node: torch.fx.Node, modules: dict[torch.fx.Node, nn.Module], alone: set[nn.Module]
 ) -> list[nn.Module] | None:
-    """BatchNorms behind a CompConv and the convolution that they end at; ``None`` where something else reads it."""
+    """BatchNorms behind a CompConv and the layer that they end at; ``None`` where something else reads it."""
     found: list[nn.Module] = []
     while len(node.users) == 1:
         (reader,) = node.users
         if reader.all_input_nodes != [node]:
             return None
         module = modules.get(reader)
-        if type(module) is nn.Conv2d:
-            return [*found, module] if module.groups == 1 and module in alone else None
-        if type(module) in BATCHNORMS and module in alone:
+        if module in alone and _first_convolutions(module):
+            return [*found, module]
+        if module in alone and type(module) in BATCHNORMS:
             found.append(module)
         elif not (_is_elementwise(reader) if module is None else type(module) in ELEMENTWISE and is_untouched(module)):
             return None
         node = reader
     return None
+
+
+def _first_convolutions(module: nn.Module | None) -> list[nn.Conv2d]:
+    """Those that read all that a layer reads; none where they are not known, or not plain."""
+    found: list[Any] = []
+    if type(module) is nn.Conv2d:
+        found = [module]
+    elif type(module) is VanillaConv2d:
+        found = [module.conv]
+    elif type(module) is GhostConv2d:
+        found = [module.primary[0]]
+    elif type(module) is CompConv2d:
+        found = [block[0] for block in (module.primary, *module.projections)] if module.depth else [module.vanilla]
+    return found if all(type(conv) is nn.Conv2d and conv.groups == 1 for conv in found) else []
 
 
 def _is_elementwise(node: torch.fx.Node) -> bool:
@@ -89,14 +105,15 @@ def _unshuffle(operator: CompConv2d, readers: list[nn.Module]) -> None:
     operator.shuffled = False
     if operator.bias is not None:
         operator.bias = nn.Parameter(_chosen(operator.bias, before), requires_grad=operator.bias.requires_grad)
-    for module in readers:
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.index_select(1, before.to(module.weight.device))
-            module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
-        else:
-            for tensor in tensors_of(module):
-                if tensor.dim():  # all but the count of batches
-                    tensor.copy_(_chosen(tensor, before))
+    for bn in readers[:-1]:
+        for tensor in tensors_of(bn):
+            if tensor.dim():  # all but the count of batches
+                tensor.copy_(_chosen(tensor, before))
+    for conv in _first_convolutions(readers[-1]):
+        weight = conv.weight.index_select(1, before.to(conv.weight.device))
+        conv.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
+    if isinstance(readers[-1], CompConv2d) and readers[-1].depth:
+        readers[-1].borrow_from(order)
 
 
 def _chosen(tensor: Tensor, indices: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """CompConv's shuffle, folded into the convolution that reads it: same output, and only where that is so."""
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from search_spaces import fold
-from search_spaces.operators import CompConv2d
+from search_spaces.operators import CompConv2d, Operator, SPConv2d, VanillaConv2d
+from search_spaces.operators.compconv import Identity
+from search_spaces.operators.ghost import GhostConv2d
 from search_spaces.shuffles import fold_shuffles
 
 from .networks import randomised
@@ -31,6 +35,31 @@ def test_same_output(channels: int, depth: int, stride: int, bias: bool, seed: i
     before, found = model(x), fold_shuffles(model)
     assert (shuffled(model), shuffled(found)) == (1, 0)
     assert torch.allclose(found(x), before, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        VanillaConv2d(22, 8),
+        GhostConv2d(22, 8, stride=2),
+        CompConv2d(22, 8, depth=0),
+        CompConv2d(22, 8, depth=1),
+        *(CompConv2d(22, 54, depth=3, identity=identity) for identity in get_args(Identity)),
+        CompConv2d(22, 270, depth=3, identity="fixed"),  # borrows more channels than there are
+    ],
+    ids=repr,
+)
+def test_operators_that_read_it(reader: Operator) -> None:
+    model = nn.Sequential(CompConv2d(6, 22, depth=1), nn.BatchNorm2d(22), nn.ReLU(inplace=True), reader)
+    model = fold(randomised(model)).double()
+    x = torch.randn(2, 6, 9, 8, dtype=torch.float64)
+    found = fold_shuffles(model)
+    assert not found[0].shuffled
+    assert torch.allclose(found(x), model(x), rtol=1e-10, atol=1e-10)
+
+
+def test_not_into_other_operators() -> None:
+    assert shuffled(fold_shuffles(fold(nn.Sequential(CompConv2d(8, 8, depth=1), SPConv2d(8, 8))))) == 1
 
 
 class Block(nn.Module):
