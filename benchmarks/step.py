@@ -140,6 +140,7 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--graph", action="store_false", dest="eager", help="the step as a CUDA graph: the default there")
     form.add_argument("--eager", action="store_true")
+    parser.set_defaults(eager=False)
     parser.add_argument("--profile", choices=CHOICES, metavar="NAME")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

@@ -39,8 +39,8 @@ def fold(model: nn.Module) -> nn.Module:
     Raises:
         BadInput: it can't follow the forward of ``model`` itself, or ``model`` is wrapped or scripted.
     """
-    _require_plain(model)
-    model = _copied(model).eval()
+    require_plain(model)
+    model = copied(model).eval()
     for module, bn in _foldable(model).items():
         new, absorbed = _folded(module, bn)
         if new is not module and module is model:
@@ -58,7 +58,7 @@ def normalised(model: nn.Module) -> set[str]:
     return {name for name, module in model.named_modules() if found.get(module) is not None}
 
 
-def _require_plain(model: nn.Module) -> None:
+def require_plain(model: nn.Module) -> None:
     kind = type(model).__name__
     if kind in WRAPPED:
         raise BadInput(f"fold: got a {kind}; fold what it wraps: fold(model.{WRAPPED[kind]})")
@@ -66,7 +66,7 @@ def _require_plain(model: nn.Module) -> None:
         raise BadInput(f"fold: got a scripted or traced {kind}; fold the network before it is scripted")
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
     """A deep copy; what hooks keep as results of a computation (pruned, normed weights) is copied as values."""
     attributes = [value for module in model.modules() for value in vars(module).values()]
     results = {id(t): t.detach().clone() for t in attributes if isinstance(t, Tensor) and not t.is_leaf}
@@ -75,21 +75,21 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def _foldable(model: nn.Module) -> dict[nn.Module, nn.Module | None]:
     """Convolution or operator → the BatchNorm that reads all it gives and nothing else; operators without one too."""
-    operators: list[nn.Module] = [m for m in model.modules() if isinstance(m, Operator) and _is_untouched(m)]
+    operators: list[nn.Module] = [m for m in model.modules() if isinstance(m, Operator) and is_untouched(m)]
     if isinstance(model, (Operator, _ConvNd, _BatchNorm)):
         return dict.fromkeys(operators)
-    graph = _graph(model)
+    graph = graph_of(model)
     calls: dict[nn.Module, list[torch.fx.Node]] = defaultdict(list)
     for node in graph.nodes:
         if node.op == "call_module":
             calls[model.get_submodule(str(node.target))].append(node)
     closed = [m for m in calls if not isinstance(m, (Operator, _ConvNd, _BatchNorm))]
     hidden = {inner for outer in closed for inner in outer.modules()}
-    read = {id(_attribute(model, str(node.target))) for node in graph.nodes if node.op == "get_attr"}
+    read = {id(attribute_of(model, str(node.target))) for node in graph.nodes if node.op == "get_attr"}
 
     def is_free(module: nn.Module) -> bool:
         """Nothing but its calls decides what it is."""
-        return _is_untouched(module) and not any(id(t) in read for t in _tensors(module))
+        return is_untouched(module) and not any(id(t) in read for t in tensors_of(module))
 
     found: dict[nn.Module, nn.Module | None] = dict.fromkeys(filter(is_free, operators))
     for module, own in calls.items():
@@ -128,7 +128,7 @@ def _only_reader(model: nn.Module, calls: Iterable[torch.fx.Node]) -> Any:
     return called.pop() if len(called) == 1 else None
 
 
-def _is_untouched(module: nn.Module) -> bool:
+def is_untouched(module: nn.Module) -> bool:
     """Whether it, with all that is inside, does what its class does: no hooks, parametrizations, forward of its own."""
     return not any(
         m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) or nn.utils.parametrize.is_parametrized(m)
@@ -136,15 +136,15 @@ def _is_untouched(module: nn.Module) -> bool:
     )
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
+def tensors_of(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
 def _dtypes(module: nn.Module) -> set[torch.dtype]:
-    return {t.dtype for t in _tensors(module) if t.is_floating_point()}
+    return {t.dtype for t in tensors_of(module) if t.is_floating_point()}
 
 
-def _attribute(model: nn.Module, name: str) -> object:
+def attribute_of(model: nn.Module, name: str) -> object:
     value: object = model
     for part in name.split("."):
         value = getattr(value, part)
@@ -172,7 +172,9 @@ def _folded(module: nn.Module, bn: nn.Module | None) -> tuple[nn.Module, bool]:
         assert wide is not None
         absorbed = _absorbed(wide, behind_it)
         rounded = copy.deepcopy(wide).to(next(iter(narrow)))
-        if all(_is_held(a, b) for a, b in zip(_tensors(wide), _tensors(rounded), strict=True) if a.is_floating_point()):
+        if all(
+            _is_held(a, b) for a, b in zip(tensors_of(wide), tensors_of(rounded), strict=True) if a.is_floating_point()
+        ):
             return rounded, absorbed
     return module, False
 
@@ -234,7 +236,7 @@ def _attributes_kept(model: nn.Module) -> Iterator[None]:
             vars(m).update(attributes)
 
 
-def _graph(model: nn.Module) -> torch.fx.Graph:
+def graph_of(model: nn.Module) -> torch.fx.Graph:
     """Of the forward, further arguments at their defaults; what can't be followed is a single call in it.
 
     Raises:

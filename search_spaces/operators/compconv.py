@@ -127,6 +127,18 @@ class CompConv2d(Operator):
             x = x.repeat(1, -(-channels // x.shape[1]), 1, 1)
         return self.on_output_grid(x[:, :channels])
 
+    def borrow_from(self, order: Tensor) -> None:
+        """Borrow the same channels where they come in another order: channel i is now ``order[i]``; ``(C_in,)``."""
+        if self.identity == "conv":
+            return
+        for i, unit in enumerate(self.units):
+            channels = torch.arange(conv_of(unit).in_channels // 2) % self.in_channels
+            if self.identity != "fixed":
+                channels = self.get_buffer(f"borrowed_{i}").cpu()
+            self.register_buffer(f"borrowed_{i}", order[channels].to(conv_of(unit).weight.device))
+        if self.identity == "fixed":
+            self.identity = "group"
+
     def _inherit(self, weight: Tensor, inputs: Tensor, outputs: Tensor) -> None:
         """Every learned part gives the dense layer's outputs where it is part of the output, by least squares.
 

@@ -16,6 +16,7 @@ from .spconv_plain import plain_forms
 
 Heavy = Literal["gwc+pwc", "gwc-pwc", "vanilla"]
 Fusion = Literal["attention", "sum"]
+LARGEST_GAIN = 6e4  # that half precision holds: of a channel that is scaled to less than a 60,000th, any β will do
 BALANCE = 3.0  # to the fit, of like means of both branches: where they are, attention leaves their sum alone
 
 
@@ -148,7 +149,7 @@ class SPConv2d(Operator):
         """A BatchNorm (s, b) behind the fusion folds into both branches, since β + γ = 1.
 
         s·Y + b = β(s·U3 + b) + γ(s·U1 + b). The branches' means are then s times too large, which ``attention_gain``
-        = 1/s undoes. Where s is 0 both branches are b, so any β will do.
+        = 1/s undoes. Where s is 0, or next to it, both branches are b, so any β will do.
         """
         heavy = {"gwc+pwc": ["gwc", "pwc"], "gwc-pwc": ["pwc"], "vanilla": ["gwc"]}[self.heavy]
         branches = [[self.get_submodule(name) for name in heavy]]
@@ -164,10 +165,9 @@ class SPConv2d(Operator):
         for i, convs in enumerate(branches):
             once = self.fusion == "sum" and i > 0  # of a plain sum, the first branch alone takes the shift
             _rescale_sum(convs, scale, None if once else shift)
-        tiny = torch.finfo(scale.dtype).tiny ** 0.5
-        safe = torch.where(scale.abs() < tiny, torch.full_like(scale, tiny), scale)
-        gain = (1 / safe)[None, :, None, None]
-        self.attention_gain = gain if self.attention_gain is None else gain * self.attention_gain
+        safe = torch.where(scale == 0, torch.ones_like(scale), scale)
+        gain = (1 / safe)[None, :, None, None] * (1 if self.attention_gain is None else self.attention_gain)
+        self.attention_gain = gain.clamp(-LARGEST_GAIN, LARGEST_GAIN)
         return True
 
     @torch.no_grad()

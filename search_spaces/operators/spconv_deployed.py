@@ -2,20 +2,42 @@
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .base import pooled
 
-if TYPE_CHECKING:
-    from .spconv import SPConv2d
-
 LIMIT = 60.0  # of a logit, in either direction: beyond it one branch is lost in single precision
 
 
-def deployed_forms(operator: "SPConv2d", size: tuple[int, int], on_gpu: bool) -> dict[str, nn.Module]:
+class FoldedSPConv(Protocol):
+    """What a form is made from: an ``SPConv2d`` without BatchNorms."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    margins: tuple[int, int, int, int]
+    bias: nn.Parameter | None
+    representative: int
+    groups: int
+    heavy: Any
+    fusion: Any
+    gwc: nn.Conv2d
+    pwc: nn.Conv2d
+    has_redundant: bool
+    redundant: nn.Conv2d
+    attention_gain: Tensor | None
+
+    def children(self) -> Iterator[nn.Module]: ...
+
+
+def deployed_forms(operator: FoldedSPConv, size: tuple[int, int], on_gpu: bool) -> dict[str, nn.Module]:
     """All forms of a folded SPConv that have its function exactly at this input size ``(H, W)``, by name.
 
     ``grouped`` and ``dense`` run everywhere; ``epilogue`` and ``fused`` are for NVIDIA GPUs, where Triton is there.
@@ -33,7 +55,7 @@ def deployed_forms(operator: "SPConv2d", size: tuple[int, int], on_gpu: bool) ->
     return {name: form.eval() for name, form in forms.items()}
 
 
-def _reads_padding_alone(operator: "SPConv2d") -> bool:
+def _reads_padding_alone(operator: FoldedSPConv) -> bool:
     """Whether some windows lie in the padding: with channels_last, oneDNN up to 3.12 may crash there (its #5942)."""
     geometry = zip(operator.kernel_size, operator.padding, operator.dilation, strict=True)
     return any(p > d * (k - 1) for k, p, d in geometry)
@@ -51,7 +73,7 @@ class DeployedSPConv(nn.Module):
         dense: the kernel of its heavy part as a whole (``dense_kernel``); without one the groups stay.
     """
 
-    def __init__(self, operator: "SPConv2d", dense: Tensor | None = None) -> None:
+    def __init__(self, operator: FoldedSPConv, dense: Tensor | None = None) -> None:
         super().__init__()
         if dense is None and operator.heavy == "gwc-pwc":
             dense = heavy_kernel(operator)  # nothing is left to be grouped behind the pointwise one
@@ -142,7 +164,7 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def heavy_conv(operator: "SPConv2d", dense: Tensor | None) -> nn.Conv2d:
+def heavy_conv(operator: FoldedSPConv, dense: Tensor | None) -> nn.Conv2d:
     """The k×k convolution with the heavy part's bias: the grouped one, or a dense one in its place."""
     weight = operator.gwc.weight.detach() if dense is None else dense
     groups = operator.groups if dense is None else 1
@@ -153,7 +175,7 @@ def heavy_conv(operator: "SPConv2d", dense: Tensor | None) -> nn.Conv2d:
     return conv
 
 
-def heavy_bias(operator: "SPConv2d") -> Tensor:
+def heavy_bias(operator: FoldedSPConv) -> Tensor:
     """Of U3, with the operator's own: ``(C_out,)``."""
     biases = [c.bias for c in (operator.gwc, getattr(operator, "pwc", None)) if c is not None and c.bias is not None]
     biases += [operator.bias] if operator.bias is not None else []
@@ -161,7 +183,7 @@ def heavy_bias(operator: "SPConv2d") -> Tensor:
     return zero.add_(sum(b.detach() for b in biases)) if biases else zero
 
 
-def light_bias(operator: "SPConv2d") -> Tensor | None:
+def light_bias(operator: FoldedSPConv) -> Tensor | None:
     """Of U1, with the operator's own where attention weighs U1: ``(C_out,)``."""
     if not operator.has_redundant:
         return None
@@ -170,13 +192,13 @@ def light_bias(operator: "SPConv2d") -> Tensor | None:
     return torch.stack(biases).sum(0) if biases else None
 
 
-def attention_gain(operator: "SPConv2d") -> Tensor:
+def attention_gain(operator: FoldedSPConv) -> Tensor:
     """What the difference of the means is multiplied by: ``(C_out,)``."""
     gain = operator.attention_gain
     return operator.gwc.weight.new_ones(operator.out_channels) if gain is None else gain.detach().flatten().clone()
 
 
-def heavy_kernel(operator: "SPConv2d") -> Tensor:
+def heavy_kernel(operator: FoldedSPConv) -> Tensor:
     """The k×k kernel of the heavy part, groups written out, without what is beside it: ``(C_out, αL, kh, kw)``."""
     weight = operator.gwc.weight.detach()
     if operator.groups > 1:
@@ -191,7 +213,7 @@ def heavy_kernel(operator: "SPConv2d") -> Tensor:
     return weight
 
 
-def dense_kernel(operator: "SPConv2d", size: tuple[int, int]) -> Tensor | None:
+def dense_kernel(operator: FoldedSPConv, size: tuple[int, int]) -> Tensor | None:
     """The heavy part as one kernel ``(C_out, αL, kh, kw)``, or ``None`` where it is none at this input size.
 
     The pointwise convolution beside it is the kernel's centre; behind a pooling it is spread over the pooled taps,
@@ -211,7 +233,7 @@ def dense_kernel(operator: "SPConv2d", size: tuple[int, int]) -> Tensor | None:
     return dense.to(weight)
 
 
-def _pooled_taps(operator: "SPConv2d", axis: int, length: int) -> list[int] | None:
+def _pooled_taps(operator: FoldedSPConv, axis: int, length: int) -> list[int] | None:
     """Which taps of the kernel read the cell that ``on_output_grid`` pools, in one direction."""
     k, s, d, p = (v[axis] for v in (operator.kernel_size, operator.stride, operator.dilation, operator.padding))
     reach = d * (k - 1)

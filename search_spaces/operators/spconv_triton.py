@@ -9,7 +9,6 @@ outputs. Sums are in single precision.
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 import triton
@@ -20,6 +19,7 @@ from triton.runtime.errors import OutOfResources
 from .base import pooled
 from .spconv_deployed import (
     LIMIT,
+    FoldedSPConv,
     attention_gain,
     dense_kernel,
     heavy_bias,
@@ -27,9 +27,6 @@ from .spconv_deployed import (
     heavy_kernel,
     light_bias,
 )
-
-if TYPE_CHECKING:
-    from .spconv import SPConv2d
 
 ALONE, SUM, BEFORE, WITHIN = range(4)  # how the branches are fused: there is but one; sum; gate from the input, or here
 
@@ -51,7 +48,7 @@ class Tiles:
     within: bool = False
 
 
-def triton_forms(operator: "SPConv2d", size: tuple[int, int]) -> dict[str, nn.Module]:
+def triton_forms(operator: FoldedSPConv, size: tuple[int, int]) -> dict[str, nn.Module]:
     """``fused``, and where there is a gate, ``epilogue``."""
     forms: dict[str, nn.Module] = {"fused": FusedSPConv(operator, size)}
     if operator.has_redundant and operator.fusion == "attention":
@@ -96,7 +93,7 @@ class FusedSPConv(nn.Module):
     """
 
     def __init__(
-        self, operator: "SPConv2d", size: tuple[int, int], tiles: Tiles | None = None, relu: bool = False
+        self, operator: FoldedSPConv, size: tuple[int, int], tiles: Tiles | None = None, relu: bool = False
     ) -> None:
         super().__init__()
         heavy = dense_kernel(operator, size)
@@ -171,7 +168,7 @@ class FusedSPConv(nn.Module):
 class EpilogueSPConv(nn.Module):
     """Both convolutions by cuDNN and cuBLAS, the gate from the input, and one pass to fuse: as ``FusedSPConv``."""
 
-    def __init__(self, operator: "SPConv2d", size: tuple[int, int], relu: bool = False) -> None:
+    def __init__(self, operator: FoldedSPConv, size: tuple[int, int], relu: bool = False) -> None:
         super().__init__()
         dense = dense_kernel(operator, size)
         self.gate, self.relu = InputGate(operator, size), relu
@@ -211,7 +208,7 @@ class InputGate(nn.Module):
         matrix: sums over taps and representative channels, then pooled means of all channels, → logits.
     """
 
-    def __init__(self, operator: "SPConv2d", size: tuple[int, int]) -> None:
+    def __init__(self, operator: FoldedSPConv, size: tuple[int, int]) -> None:
         super().__init__()
         taps, grid = pixel_counts(operator, size)
         self.taps, self.representative = len(taps), operator.representative
@@ -247,14 +244,14 @@ class InputGate(nn.Module):
         return logits
 
 
-def pixel_counts(operator: "SPConv2d", size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def pixel_counts(operator: FoldedSPConv, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """How often each pixel counts in the output: in each tap, ``(kh·kw, H·W)``, and in the pooled grid, ``(H·W,)``."""
     (rows, row), (columns, column) = (_counts(operator, axis, size[axis]) for axis in (0, 1))
     taps = rows[:, None, :, None] * columns[None, :, None, :]
     return taps.flatten(2).flatten(0, 1), (row[:, None] * column).flatten()
 
 
-def _counts(operator: "SPConv2d", axis: int, length: int) -> tuple[Tensor, Tensor]:
+def _counts(operator: FoldedSPConv, axis: int, length: int) -> tuple[Tensor, Tensor]:
     """``pixel_counts`` in one direction."""
     k, s, d, p = (v[axis] for v in (operator.kernel_size, operator.stride, operator.dilation, operator.padding))
     before, padded = p - d * (k - 1) // 2, length + 2 * p - d * (k - 1)
@@ -270,12 +267,12 @@ def _counts(operator: "SPConv2d", axis: int, length: int) -> tuple[Tensor, Tenso
     return taps, grid
 
 
-def _of_taps(operator: "SPConv2d") -> Tensor:
+def _of_taps(operator: FoldedSPConv) -> Tensor:
     """What each tap's sum adds to U3: ``(kh·kw, αL, C_out)``."""
     return heavy_kernel(operator).permute(2, 3, 1, 0).flatten(0, 1)
 
 
-def _of_grid(operator: "SPConv2d") -> Tensor:
+def _of_grid(operator: FoldedSPConv) -> Tensor:
     """What the pooled means add to U3 − U1: ``(C_in, C_out)``."""
     front = operator.gwc.weight.new_zeros(operator.representative, operator.out_channels)
     if operator.heavy == "gwc+pwc":
@@ -283,7 +280,7 @@ def _of_grid(operator: "SPConv2d") -> Tensor:
     return torch.cat([front, -operator.redundant.weight.detach().flatten(1).t()])
 
 
-def _fusion(operator: "SPConv2d", tiles: Tiles, pixels: int) -> int:
+def _fusion(operator: FoldedSPConv, tiles: Tiles, pixels: int) -> int:
     if not operator.has_redundant:
         return ALONE
     if operator.fusion == "sum":
@@ -293,14 +290,14 @@ def _fusion(operator: "SPConv2d", tiles: Tiles, pixels: int) -> int:
     return WITHIN if tiles.within else BEFORE
 
 
-def _out_size(operator: "SPConv2d", size: tuple[int, int]) -> tuple[int, int]:
+def _out_size(operator: FoldedSPConv, size: tuple[int, int]) -> tuple[int, int]:
     """(H', W')."""
     left, right, top, bottom = operator.margins
     height, width = size[0] + top + bottom, size[1] + left + right
     return -(-height // operator.stride[0]), -(-width // operator.stride[1])
 
 
-def _geometry(operator: "SPConv2d", size: tuple[int, int]) -> tuple[int, ...]:
+def _geometry(operator: FoldedSPConv, size: tuple[int, int]) -> tuple[int, ...]:
     """In the order in which ``_spconv`` takes it: the input's size, and for both directions what a convolution has.
 
     And for the pooled grid, where its first cell begins and where the last one ends.

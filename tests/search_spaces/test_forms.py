@@ -1,10 +1,14 @@
 """Inference forms: each has the function of the folded operator, whatever its size, geometry and layout."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from search_spaces import fold
 from search_spaces.operators import SPConv2d
 
 from .networks import FORMATS, assert_same, deployed, spconvs
@@ -59,3 +63,19 @@ def test_graph_forms_compute_the_same(spconv: tuple[SPConv2d, tuple[int, int]], 
     assert ("plain" in forms) == (operator.heavy == "gwc+pwc")
     for form in forms.values():
         assert_same(form, operator, torch.randn(batch, operator.in_channels, *size))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("scale", [0.0, 1e-7, 1e-3])
+def test_what_was_folded_in_single_precision_is_right_in_half(dtype: torch.dtype, stride: int, scale: float) -> None:
+    """Channels that a BatchNorm scales to nothing, as after zero initialisation, once gave nan there."""
+    bn = nn.BatchNorm2d(32)
+    nn.init.constant_(bn.weight, scale)
+    nn.init.normal_(bn.bias)
+    operator = fold(nn.Sequential(SPConv2d(32, 32, stride=stride), bn))[0].requires_grad_(False)
+    x = torch.randn(2, 32, 8, 8)
+    expected = operator(x)
+    for form in (operator, *operator.forms((8, 8), on_gpu=False).values(), *operator.graph_forms((8, 8)).values()):
+        found = copy.deepcopy(form).to(dtype)(x.to(dtype)).float()
+        assert (found - expected).abs().max() <= 0.02 * expected.abs().max(), type(form).__name__
