@@ -15,6 +15,7 @@ from torch import nn
 from search_spaces import fold
 from search_spaces.late import Late
 from search_spaces.operators import Operator
+from search_spaces.shuffles import fold_shuffles
 from trainers.memory import keep_freed_memory
 from trainers.turns import measuring_on
 
@@ -116,8 +117,8 @@ class Meter:
             yield self._reading(timing, base_ms, layout, self._eager_ms(network, shape, layout))
 
     def deployed(self, network: nn.Module, shape: Shape) -> nn.Module:
-        """A copy, folded, each operator in the form that is fastest in its place."""
-        folded = fold(network)
+        """A copy, folded, shuffles too, each operator in the form that is fastest in its place."""
+        folded = fold_shuffles(fold(network))
         sizes = _input_sizes(folded, shape)
         for operator, size in sizes.items():
             made = self._fastest(operator, size)

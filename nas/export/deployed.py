@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from search_spaces import Architecture, fold
 from search_spaces.checks import BadInput, expanded
+from search_spaces.shuffles import fold_shuffles
 from trainers.full import weights
 from trainers.full.data import Evaluated, FullData, Item
 
@@ -46,7 +47,7 @@ def deployed(architecture: Architecture, path: Path) -> Deployed:
     except RuntimeError as error:
         said = " ".join(str(error).split())[:200]
         raise BadInput(f"--weights {path}: they are of another network: {said}") from None
-    return Deployed(fold(network.eval()), architecture)
+    return Deployed(fold_shuffles(fold(network.eval())), architecture)
 
 
 def sample(data: FullData, part: Dataset[Item], most: int = MOST_IMAGES) -> tuple[Tensor, Tensor]:
