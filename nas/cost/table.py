@@ -239,9 +239,9 @@ def _put_right(choices: Mapping[Choice, Costs], name: str, slope: float) -> dict
     return {choice: {**costs, name: right[choice]} for choice, costs in choices.items()}
 
 
-def spread_out(table: CostTable, name: str, space: Space, count: int = WHOLE) -> list[Architecture]:
+def spread_out(table: CostTable, name: str, space: Space, count: int = WHOLE, seed: int = 0) -> list[Architecture]:
     """Architectures whose predicted cost goes from the least to the most: random ones, each leaning to one side."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     options = [
         np.array([sum(table.slots[s][c][name] for s, c in zip(v.slots, o.choices, strict=True)) for o in v.options])
         for v in space.variables
