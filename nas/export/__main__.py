@@ -4,7 +4,7 @@ import argparse
 import io
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from trainers.data import DATASETS
 from trainers.full.data import FullData, load
 from trainers.whole_file import write_whole
 
+from ..cost.latency import Meter
+from ..form import parse_form
 from .card import card
 from .deployed import Deployed, deployed, sample
 
@@ -125,7 +127,8 @@ def _forms(asked: argparse.Namespace, made: Deployed, data: FullData, console: C
     if asked.onnx is None:
         return {}
     images, labels = sample(data, data.test)
-    nodes = _write_onnx(made, asked.onnx)
+    fastest = Meter(parse_form("onnxruntime")).deployed(made.network, made.size)
+    nodes = _write_onnx(replace(made, network=fastest), asked.onnx)
     most = ", ".join(f"{count} {kind}" for kind, count in list(nodes.items())[:FEW_TYPES])
     console.print(f"{asked.onnx}: {sum(nodes.values())} nodes ({most})", markup=False)
     found = {asked.onnx.name: _agreement(asked.onnx, made.network, images, labels)}

@@ -1,4 +1,4 @@
-"""Convolutions split where their outputs are taken apart: the same function, and no slice left."""
+"""What makes ONNX graphs quick: convolutions split where their outputs are taken apart, means as poolings."""
 
 import warnings
 from collections import Counter
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nas.export.onnx_split import split_producers
+from nas.export.onnx_passes import pool_means, split_producers
 from search_spaces import Choice, fold, load_space
 
 
@@ -75,6 +75,29 @@ def test_a_whole_network_with_spconv(dynamo: bool) -> None:
     model = exported(network, images, dynamo)
     assert split_producers(model) == 3
     assert not {"Slice", "Split"} & {node.op_type for node in model.graph.node}
+    with torch.inference_mode():
+        expected = network(images)
+    assert (run(model, images) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+class Means(nn.Module):
+    """Over the axes given, kept or not."""
+
+    def __init__(self, axes: tuple[int, ...], keep: bool) -> None:
+        super().__init__()
+        self.conv, self.axes, self.keep = nn.Conv2d(3, 8, 3), axes, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).mean(self.axes, keepdim=self.keep)
+
+
+@pytest.mark.parametrize(
+    ("axes", "keep", "pooled"), [((2, 3), True, 1), ((-1, -2), True, 1), ((2, 3), False, 0), ((1, 2), True, 0)]
+)
+def test_means_over_maps_are_poolings(axes: tuple[int, ...], keep: bool, pooled: int) -> None:
+    network, images = Means(axes, keep).eval(), torch.randn(2, 3, 9, 7)
+    model = exported(network, images, True)
+    assert pool_means(model) == pooled
     with torch.inference_mode():
         expected = network(images)
     assert (run(model, images) - expected).abs().max() <= 1e-5 * expected.abs().max()
