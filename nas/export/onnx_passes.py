@@ -38,7 +38,7 @@ def split_producers(model: ModelProto) -> int:
 
 
 def pool_means(model: ModelProto) -> int:
-    """In place: each mean over the two last axes of four, kept as axes, becomes a GlobalAveragePool; returns how many."""
+    """In place: each mean over the last two axes of four, which it keeps, becomes a pooling; returns how many."""
     graph = model.graph
     known = [*graph.value_info, *graph.input, *graph.output]
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in known}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .binary import in_floats
 from .inheriting import NORMS, channel_means, evaluating, take_statistics
+from .scaled import scaled
 
 Size = int | tuple[int, int]
 Setting = float | str | bool  # the value of a hyper-parameter: a number, a word, or on or off
@@ -142,7 +143,8 @@ class Operator(nn.Module):
             size: (H, W) of the input; the forms hold for no other one.
             on_gpu: whether they are to run on an NVIDIA GPU.
         """
-        return {}
+        form = scaled(self)
+        return {} if form is None else {"scaled": form}
 
     def graph_forms(self, size: tuple[int, int]) -> dict[str, nn.Module]:
         """As ``forms``, of nodes that a graph for another runtime can have: nothing is done in place."""

@@ -50,6 +50,12 @@ def test_forms_of_every_operator(name: str, params: dict, geometry: dict) -> Non
             assert_same(form, operator, torch.randn(2, 16, 9, 8).to(memory_format=layout))
 
 
+@pytest.mark.parametrize(("name", "has"), [("compconv", True), ("depthwise_separable", True), ("vanilla", False)])
+def test_what_is_but_a_factor_is_no_convolution(name: str, has: bool) -> None:
+    operator = deployed(made(name, {"depth": 1} if name == "compconv" else {}, kernel_size=1))
+    assert list(operator.forms((9, 8), on_gpu=False)) == ["scaled"] * has
+
+
 def test_only_what_is_folded_has_forms() -> None:
     with pytest.raises(ValueError, match="fold it first"):
         SPConv2d(16, 16).forms((8, 8), on_gpu=False)

@@ -68,7 +68,7 @@ def test_interpreted_tiles_hold_the_map_or_say_so() -> None:
     ("layer", "alpha", "dtype", "tolerance"),
     [
         *((layer, 1 / 2, torch.float16, 4e-3) for layer in LAYERS),
-        *((layer, 1 / 8, torch.float32, 1e-5) for layer in LAYERS[:2]),
+        *((layer, 1 / 8, torch.float32, 3e-5) for layer in LAYERS[:2]),
         (LAYERS[5], 1 / 4, torch.bfloat16, 3e-2),
     ],
 )
