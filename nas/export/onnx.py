@@ -37,7 +37,7 @@ class Agreement:
 
 
 def write_onnx(made: Deployed, path: Path) -> dict[str, int]:
-    """The folded network as ONNX, with a dynamic batch, made quick for onnxruntime; returns how many nodes of each type.
+    """The folded network as ONNX, its batch dynamic, made quick for onnxruntime; returns how many nodes of each type.
 
     Raises:
         OSError: the file can't be written.
