@@ -17,6 +17,7 @@ from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Judge, Setting
 from trainers.recipe import PARENT, STARTED, Recipe
 
+from .cost.table import CostTable
 from .preparation import Prepared, measured_sensitivity, place_of, read_weights
 from .question import FINAL_JUDGE, Question
 from .record import Record
@@ -68,6 +69,13 @@ def nothing_learned(record: Record, classes: int) -> str | None:
         f"the vanilla network's proxy has {accuracy:.1%} after a trial, where guessing has {chance:.1%}: "
         "it learns too little for scores to tell networks apart; train longer (--epochs)"
     )
+
+
+def distrusted(table: CostTable) -> str | None:
+    """What to say where the table's measurements are in doubt; such a table is kept by this run alone."""
+    if not table.doubts:
+        return None
+    return f"latencies can't be trusted: {'; '.join(table.doubts.values())}; a new search measures them again"
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,8 @@ class Search:
         )
         recipe = question.recipe
         said(f"a trial: judge {question.judge}, {recipe.epochs} epochs of {recipe.images_per_epoch:,} images")
+        if (doubt := distrusted(self.ready.table)) is not None:
+            said(doubt)
         if self.checkpoints is None:
             said("the nodes share no folder (--storage names one): a trial whose node is lost starts over")
 

@@ -116,6 +116,8 @@ def test_list_spaces_and_dry_run_train_nothing(tmp_path: Path, capsys: pytest.Ca
         "layer1.0.conv1",
         "reachable FLOPs",
         "reachable Params",
+        "ms, cpu:fp32:b1 on ",
+        "predicted to ± ",
         "the nearest choice",
         "candidates)",
         "final stage",
@@ -223,7 +225,7 @@ def test_a_whole_run(cache: Path) -> None:
     assert count_params(build(cache / "whole" / "best.yaml")) <= 120e3
     document = yaml.safe_load((cache / "whole" / "best.yaml").read_text())
     assert set(document) == {"space", "backbone", "layers", "metrics", "budget", "training", "provenance"}
-    assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network"
+    assert document["metrics"]["measured"]["latency_ms"]["method"] == "whole network, in turn with vanilla"
     left = {p.name for p in (cache / "whole").iterdir()}
     assert left == {"best.yaml", "front", "search.yaml", "state", "tensorboard", "trials.jsonl", *DRAWN}
     assert (document["training"]["classes"], document["training"]["dataset"]) == (10, "cifar10")

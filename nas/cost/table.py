@@ -44,7 +44,7 @@ class Prediction:
 
     Args:
         slope: what the sums' differences to vanilla were multiplied by, to agree with whole networks.
-        error: the standard deviation of a whole network's from its prediction, as a share of it.
+        error: the standard deviation of a whole network's from its prediction, as a share of vanilla's.
         networks: on which both are known.
         doubt: why the measurements can't be trusted; empty where they can.
     """
@@ -53,6 +53,12 @@ class Prediction:
     error: float = 0.0
     networks: int = 0
     doubt: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """``predicted to ± 3.1% of vanilla's, by 7 whole networks``, and the doubt if there is one."""
+        said = f"predicted to ± {self.error:.1%} of vanilla's, by {self.networks} whole networks"
+        return f"{said}; can't be trusted: {self.doubt}" if self.doubt else said
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..budget import broken, within
+from ..cost.table import Prediction
 from ..metrics import METRICS, in_column
 from ..record import Record
 from .command import command_of
@@ -82,14 +83,40 @@ def _front(facts: Facts) -> Section:
         part
         for name in known
         if name != "flops"
-        for part in _figure(front_figure(facts, name), f"Over {heading(name)}")
+        for part in _figure(front_figure(facts, name), f"Over {heading(name)}", _predicted(facts, name))
     ]
     printed = _figure(
         published_figure(facts),
         "What both papers print for this network",
         "Another task and a full training: only FLOPs compare. The line is where best.yaml is.",
     )
-    return Section("front", "The front", rows=_rows(first[:1], first[1:], others, [_front_table(facts)], printed))
+    rows = _rows(_distrusted(facts), first[:1], first[1:], others, [_front_table(facts)], printed)
+    return Section("front", "The front", rows=rows)
+
+
+def _predictions(facts: Facts) -> Mapping[str, Prediction]:
+    return {} if facts.table is None else facts.table.predictions
+
+
+def _predicted(facts: Facts, metric: str) -> str:
+    """How far the sums over layers can be trusted, of a metric that they only predict."""
+    found = _predictions(facts).get(metric)
+    if found is None:
+        return ""
+    return (
+        f"Summed over layers, {found.in_words}. The table below has what was measured of whole networks, where it was."
+    )
+
+
+def _doubts(facts: Facts) -> dict[str, str]:
+    """Whose measurements can't be trusted, and why."""
+    of_layers = {} if facts.table is None else facts.table.doubts
+    said = {f"{heading(name)}, summed over layers": doubt for name, doubt in of_layers.items()}
+    return {**said, **({"whole networks": facts.measured.doubt} if facts.measured.doubt else {})}
+
+
+def _distrusted(facts: Facts) -> list[Part]:
+    return [Part(text=f"Can't be trusted: {what} ({doubt}).") for what, doubt in _doubts(facts).items()]
 
 
 def _front_table(facts: Facts) -> Part:
@@ -130,7 +157,7 @@ def _layers(facts: Facts) -> Section:
     record = _drawn(facts)
     rows: list[Sequence[Part]] = []
     if record is not None:
-        kinds = [("flops", "FLOPs"), ("latency_ms", "latency, layer by layer")]
+        kinds = [("flops", "FLOPs"), ("latency_ms", "latency, each layer's part of what is predicted")]
         shown = [
             part
             for metric, words in kinds
@@ -219,8 +246,10 @@ def _how(facts: Facts) -> Section:
         f"{run.question.proxy_resolution} pixels",
         "sampler, stopping": f"{run.question.sampler}, {run.question.stop}",
         **{METRICS[name].column[0]: METRICS[name].how for name in METRICS},
-        "latency's device": facts.table.device if facts.table is not None else "",
+        "latency on": _latency_on(facts),
+        **{f"{heading(name)}, summed over layers": found.in_words for name, found in _predictions(facts).items()},
         "whole networks": ", ".join(f"{k} {v}" for k, v in facts.measured.how.items() if v is not None),
+        **{f"in doubt: {what}": doubt for what, doubt in _doubts(facts).items()},
         "run": run.id,
         **_flat(run.document.get("provenance") or {}),
         "data": ", ".join(f"{k} {v}" for k, v in (run.document.get("data") or {}).items()),
@@ -228,6 +257,11 @@ def _how(facts: Facts) -> Section:
     cells = [[name, str(value)] for name, value in said.items() if value]
     command = Part("The command to repeat it", code=command_of(run.question))
     return Section("how", "How it was measured", rows=[[Part(headings=["", ""], cells=cells)], [command]])
+
+
+def _latency_on(facts: Facts) -> str:
+    """The form and the device; of an earlier version's run the device alone."""
+    return "" if facts.table is None else " on ".join(filter(None, (facts.table.latency_on, facts.table.device)))
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, str]:

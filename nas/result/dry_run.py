@@ -44,6 +44,8 @@ def _lines(ready: Prepared) -> Iterator[str]:
     )
     for name, metric in METRICS.items():
         yield f"reachable {metric.unit}: {reachable(space, ready.table, Budget(name, math.inf, ''))}"
+    for name, found in ready.table.predictions.items():
+        yield f"{METRICS[name].unit}, {ready.table.latency_on} on {ready.table.device}: {found.in_words}"
     yield _substitutions(ready)
     yield from _plan(ready)
 

@@ -20,6 +20,7 @@ from nas.cost.latency import Meter, Reading
 from nas.cost.table import CostTable, Prediction, fitted_slope, predicting, spread_out, table_from, table_to_document
 from nas.form import RUNNERS, Form, parse_form
 from nas.front import pareto_front
+from nas.legs import distrusted
 from nas.record import Record
 from nas.result.measured import Measured
 from nas.result.measuring import measured_too
@@ -336,6 +337,11 @@ def test_a_doubt_is_said(monkeypatch: pytest.MonkeyPatch, exported: Path, capsys
 
 
 def test_doubts_of_a_table() -> None:
-    table = CostTable({}, {}, "a device", predictions={"latency_ms": Prediction(doubt="busy")})
+    """They are said when a search begins, and where its space is shown."""
+    table = CostTable({}, {}, "a device", predictions={"latency_ms": Prediction(0.9, 0.031, 7, "busy")})
     assert table.doubts == {"latency_ms": "busy"}
-    assert replace(table, predictions={"latency_ms": Prediction()}).doubts == {}
+    assert distrusted(table) == "latencies can't be trusted: busy; a new search measures them again"
+    said = "predicted to ± 3.1% of vanilla's, by 7 whole networks"
+    assert table.predictions["latency_ms"].in_words == f"{said}; can't be trusted: busy"
+    sure = replace(table, predictions={"latency_ms": Prediction(0.9, 0.031, 7)})
+    assert (sure.doubts, distrusted(sure), sure.predictions["latency_ms"].in_words) == ({}, None, said)

@@ -103,7 +103,7 @@ def test_what_was_measured_stays_when_an_extension_is_interrupted(lists: Path, t
     search(str(space), trials=3, judge="by_name", output=tmp_path, name="cut", references=False, **ALONE)
     first = yaml.safe_load((tmp_path / "cut" / "best.yaml").read_text())
     before = first["metrics"]
-    assert before["measured"]["latency_ms"]["method"] == "whole network"
+    assert before["measured"]["latency_ms"]["method"] == "whole network, in turn with vanilla"
 
     class Interrupting(Watch):
         def planned(self, trials: int) -> None:
@@ -125,7 +125,7 @@ def test_what_was_measured_stays_when_an_extension_is_interrupted(lists: Path, t
         how = metrics["measured"]["latency_ms"]
         if key in measured:
             assert metrics["latency_ms"] == measured[key]
-            assert how["method"] == "whole network"
+            assert how["method"] == "whole network, in turn with vanilla"
         else:
             (record,) = (r for r in records if r.key == key)
             assert metrics["latency_ms"] == record.costs["latency_ms"]

@@ -1,6 +1,7 @@
 """The report of a run: of any size, going on or not, whatever is in its names; and a page that compares."""
 
 import csv
+import html as html_module
 import io
 import json
 import re
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from nas.budget import parse_budget
 from nas.command_line import parser
-from nas.cost.table import CostTable, build_table, table_to_document
+from nas.cost.table import CostTable, Prediction, build_table, table_to_document
 from nas.form import parse_form
 from nas.progress import Scale, progress
 from nas.question import asked
@@ -31,6 +32,7 @@ from nas.report.facts import Facts
 from nas.report.sections import answer_of
 from nas.report.trial_figures import time_figure
 from nas.report.writing import DRAWN, write_comparison, write_report
+from nas.result.measured import Measured
 from nas.run import Run
 from nas.run.ledger import Ledger
 from search_spaces import VANILLA, Choice, Space
@@ -149,6 +151,24 @@ def test_a_run_that_goes_on_is_drawn(space: Space, table: CostTable, tmp_path: P
     (run.folder / "state" / "costs.json").unlink()
     html = write_report(run).read_text()
     assert "Layers can&#39;t be shown:" in html
+
+
+@pytest.mark.parametrize("doubt", ["", "other work took 55% of the cores meanwhile"])
+def test_latency_is_shown_with_its_error_and_its_doubt(
+    doubt: str, space: Space, table: CostTable, tmp_path: Path
+) -> None:
+    known = replace(table, predictions={"latency_ms": Prediction(0.9, 0.031, 7, doubt)})
+    run = made(tmp_path / "run", 10, space, known, finals=False)
+    key = run.candidates[0].key
+    reading = {"ms": 1.0, "error": 0.1, **({"doubt": "its ratio scatters"} if doubt else {})}
+    details = {key: {"latency_ms": reading}}
+    whole = Measured({key: {"latency_ms": (1.0, 0.1)}}, {"latency_on": "cpu:fp32:b1"}, details).to_document()
+    run.write_measured({"trials": [], "complete": True, **whole})
+    html = html_module.unescape(write_report(run).read_text())
+    assert "predicted to ± 3.1% of vanilla's, by 7 whole networks" in html
+    assert f"cpu:fp32:b1 on {table.device}" in html
+    assert ("Can't be trusted: ms, summed over layers (other work took 55%" in html) == bool(doubt)
+    assert ("Can't be trusted: whole networks (1 of 1 networks: its ratio scatters)" in html) == bool(doubt)
 
 
 @pytest.mark.parametrize("version", [2, 3])
