@@ -126,7 +126,8 @@ def test_list_spaces_and_dry_run_train_nothing(tmp_path: Path, capsys: pytest.Ca
         assert part in out
     assert "Run results" not in out
     assert str(tmp_path) not in out  # no run is made, so none is named
-    assert [p.name for p in tmp_path.iterdir()] == [".cache"]
+    doubted = "can't be trusted" in out  # on a busy machine: such a table is not kept
+    assert [p.name for p in tmp_path.iterdir()] == ([] if doubted else [".cache"])
 
 
 @pytest.mark.parametrize(
