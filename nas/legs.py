@@ -103,7 +103,7 @@ class Search:
         shared = storage is not None or cluster.is_one_machine()
         self.checkpoints = run.checkpoints(storage) if shared else None
         self.at_once = cluster.trials_at_once(resources(ready.question))
-        there = place_of(ready.question, cluster.on_a_gpu if cluster.gpus else None)
+        there = place_of(ready.question, partial(cluster.on_a_gpu, watch.doing) if cluster.joined else None)
         self.ending = Ending(run, ready.space, ready.table, stages, there)
         self.spent_s = self.running_s = 0.0
         self.shown_at, self.shown_s = time.monotonic(), 0.0

@@ -28,6 +28,7 @@ from .cost.table import CostTable, build_table
 from .feasible import Feasible
 from .form import Form, parse_form, usual
 from .knapsack import Limit
+from .metrics import METRICS
 from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, FINAL_JUDGE, Question
 
 MEASURED_BATCHES = 8
@@ -106,7 +107,7 @@ def _table(
 
     def measure_far(space: Space, form: Form, doing: Callable[[str], None]) -> CostTable:
         doing("measuring the cost of every choice on a GPU of the cluster")
-        found: CostTable = there(measure_there, given(space.backbone.name), space, form)
+        found: CostTable = there(measure_there, given(space.backbone.name), METRICS, space, form)
         return found
 
     return build_table(space, form, None, doing, measure_far)  # which GPU it was is known afterwards only
@@ -117,14 +118,18 @@ def is_here(form: Form) -> bool:
     return form.device == "cpu" or torch.cuda.is_available()
 
 
+def measures_here(question: Question) -> bool:
+    """Whether this machine has what a run's latencies are measured on."""
+    return is_here(usual("cpu") if question.latency_on is None else parse_form(question.latency_on))
+
+
 def place_of(question: Question, on_a_gpu: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """What runs ``(function, *arguments)`` where the run's latencies are measured; ``None`` where that is not at hand.
 
     Args:
         on_a_gpu: runs it on one of the cluster's GPUs, where there is a cluster that has any.
     """
-    form = usual("cpu") if question.latency_on is None else parse_form(question.latency_on)
-    if is_here(form):
+    if measures_here(question):
         return lambda function, *arguments: function(*arguments)
     return on_a_gpu
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def begin(question: Question, watch: Watch, data: Data = None) -> Outcome:
     with ExitStack() as stack:
         cluster = _joined(question, stack)
         gpus = None if cluster is None else cluster.gpus
-        ready = prepare(question, gpus, watch.doing, given, cluster.on_a_gpu if cluster is not None and gpus else None)
+        on_a_gpu = None if cluster is None else partial(cluster.on_a_gpu, watch.doing)
+        ready = prepare(question, gpus, watch.doing, given, on_a_gpu)
         cluster = cluster or stack.enter_context(connected(None))
         cluster.trials_at_once(resources(ready.question))
         about = {
@@ -137,7 +139,10 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = 
             watch.said("nothing is left to do in this run; --trials N adds candidates")
             if to_document(run.question) != to_document(Run.read(run.folder).question):
                 run.note({"changed": sorted(written)})
-            outcome = Ending(run, space, table, stages, place_of(run.question, None)).outcome(watch)
+            ending = Ending(run, space, table, stages, place_of(run.question, None))
+            if ending.there is None and not ending.is_over and (cluster := _joined(run.question, stack)) is not None:
+                ending.there = partial(cluster.on_a_gpu, watch.doing)
+            outcome = ending.outcome(watch)
             copy_all(mirror_of(run), watch)
             return outcome
         cluster = _joined(run.question, stack)

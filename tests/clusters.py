@@ -35,11 +35,12 @@ class Nodes:
     folder: Path
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    def add(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def add(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """A node, as ``ray start`` starts it, in a process group of its own."""
         log = (self.folder / f"node{len(self.processes)}.txt").open("wb")
         command = [RAY, "start", "--block", "--disable-usage-stats", *arguments]
-        process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
+        settings = {**self.environment, **environment}
+        process = subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
         self.processes.append(process)
         return process
 
@@ -53,14 +54,14 @@ class Nodes:
 
         _wait(there)
 
-    def add_worker(self, cpus: int, gpus: int = 0) -> "subprocess.Popen[bytes]":
+    def add_worker(self, cpus: int, gpus: int = 0, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """It has joined when this returns: nodes of one machine that start at once get in each other's way.
 
         It has a temporary folder of its own, as on another machine: in a shared one, nodes delete each other's files.
         """
         folder = Path("/tmp") / f"r{self.address.rpartition(':')[2]}-{len(self.processes)}"
         where = ("--address", self.address, "--node-ip-address", "127.0.0.1", "--temp-dir", str(folder))
-        process = self.add(*where, "--num-cpus", str(cpus), "--num-gpus", str(gpus))
+        process = self.add(*where, "--num-cpus", str(cpus), "--num-gpus", str(gpus), *arguments, **environment)
         self.wait_for(len(self.processes))
         return process
 

@@ -13,7 +13,7 @@ from search_spaces import Space
 from search_spaces.backbones.foreign import OWN, Own, given
 
 from ..form import Form
-from ..metrics import METRICS
+from ..metrics import METRICS, Metric
 from .table import CostTable, measure
 
 SERVE = "from nas.cost.apart import serve; serve()"
@@ -53,11 +53,11 @@ def measure_apart(space: Space, form: Form, progress: Callable[[str], None]) -> 
             process.kill()
 
 
-def measure_there(models: Mapping[str, Own], space: Space, form: Form) -> CostTable:
-    """``measure``, in a process of a cluster that has the device to itself."""
+def measure_there(models: Mapping[str, Own], metrics: Mapping[str, Metric], space: Space, form: Form) -> CostTable:
+    """``measure``, in a process of a cluster that has the device to itself; what the user added comes along."""
     OWN.update(models)
     torch.set_num_threads(1)
-    return measure(space, form, lambda text: None)
+    return measure(space, form, lambda text: None, metrics)
 
 
 def serve() -> None:

@@ -187,6 +187,8 @@ def _scatter(values: Sequence[float]) -> float:
     if len(values) < 3:
         return math.inf
     middle = statistics.median(values)
+    if len(values) < LEAST_ROUNDS:  # too few for a deviation
+        return (max(values) - min(values)) / 2 / middle
     deviation = NORMAL * statistics.median(abs(value - middle) for value in values)
     return OF_MEDIAN * deviation / len(values) ** 0.5 / middle
 

@@ -48,16 +48,22 @@ def conditions(form: Form) -> dict[str, Any]:
 
 
 def gpu_processes() -> int | None:
-    """Processes that compute on this machine's GPUs, as the driver counts them; ``None`` where it does not say."""
+    """Processes that compute on the GPU that torch uses, as the driver counts them; ``None`` where it can't say."""
     found = _nvidia("pid", "--query-compute-apps")
     return None if found is None else len(set(found.split()))
 
 
 def _nvidia(field: str, query: str = "--query-gpu") -> str | None:
     tool = shutil.which("nvidia-smi")
-    if tool is None:
+    if tool is None or not torch.cuda.is_available():
         return None
-    command = [tool, f"{query}={field}", "--format=csv,noheader,nounits"]
+    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+    command = [
+        tool,
+        f"{query}={field}",
+        "--format=csv,noheader,nounits",
+        *([] if uuid is None else [f"--id=GPU-{uuid}"]),
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces import Space
+from search_spaces.checks import BadInput
 from search_spaces.late import Late
 
-from ..cost.device import device_name
 from ..cost.table import CostTable
 from ..form import parse_form
 from ..front import pareto_front
 from ..pooled import Pooled
-from ..preparation import device_for_costs
+from ..preparation import device_for_costs, measures_here
 from ..record import Record
 from ..run import Run
 from ..stages import Stages, pooled_of
@@ -103,18 +103,19 @@ class Ending:
         """Export what is new; a run that has ended and was exported before is only read."""
         records, beside = self.candidates.ledger.records, self.candidates.references.records
         interrupted = self.candidates.to_do > 0 or self.stages.to_do() > 0
-        before, counts = self.run.measured, self._counts()
-        ended = before is not None and before["trials"] == counts and not interrupted
-        if ended and not self.run.question.remeasure:
+        waits = self.there is None and self._is_exported(left=True)
+        if not interrupted and (self.is_over or waits):
             found = self._found(self._known())
             best = best_of(self.run, records, found)
+            if waits:
+                self._say_what_is_left(watch)
         else:
-            measured = self._known() if interrupted else self._measured(records, beside, watch)
+            measured, left = (self._known(), True) if interrupted else self._measured(records, beside, watch)
             found = self._found(measured)
             best = self.exporter.export(records, found)
             if not interrupted:
                 said = {**measured.to_document(), "complete": self.candidates.complete}
-                self.run.write_measured({"trials": counts, **said})
+                self.run.write_measured({"trials": self._counts(), **said, **({"left": True} if left else {})})
             self.report(watch)
         return Outcome(
             run=self.run,
@@ -129,6 +130,22 @@ class Ending:
             exhausted=self.candidates.exhausted,
         )
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be exported or measured, of a run that has no trials left."""
+        return self._is_exported(left=False) and not self.run.question.remeasure
+
+    def _is_exported(self, left: bool) -> bool:
+        """As it stands now; ``left``: but for whole networks, whose device was not to be had."""
+        before = self.run.measured
+        return before is not None and before["trials"] == self._counts() and before.get("left", False) == left
+
+    def _say_what_is_left(self, watch: Watch) -> None:
+        watch.said(
+            f"whole networks are not timed: latency is that of {self.table.device}, which this machine does not reach; "
+            f"--resume {self.run.folder} --address HOST:PORT times them on a cluster that has one"
+        )
+
     def _counts(self) -> list[int]:
         """Of the records, by ledger."""
         beside = (self.run.judged(stage) for stage in ("repeats", "final"))
@@ -138,21 +155,26 @@ class Ending:
         """What was measured when the run ended before."""
         return Measured.from_document(self.run.measured)
 
-    def _measured(self, records: Sequence[Record], beside: Sequence[Record], watch: Watch) -> Measured:
+    def _measured(self, records: Sequence[Record], beside: Sequence[Record], watch: Watch) -> tuple[Measured, bool]:
+        """With what is measured now; and whether some are left, since their device was not to be had."""
         self.export()  # first of all, whatever happens to the measurement
         question, before = self.run.question, self._known()
         known = Measured({}, {}) if question.remeasure else before
         if question.latency_on is None:
             watch.said("this run's latencies were measured in an earlier version's way: no whole network is timed now")
-            return before
+            return before, False
+        if self.there is None:
+            self._say_what_is_left(watch)
+            return before, not self._is_exported(left=False)
         form = parse_form(question.latency_on)
-        if self.there is None or (form.device == "cpu" and self.table.device != device_name("cpu")):
-            watch.said(f"latency is that of {self.table.device}: this machine times no whole networks")
-            return before
         watch.doing("measuring whole networks")
         noise = noise_in(self._found(known).pool)
         wanted = to_be_measured(self.run, records, (*beside, *self.run.judged("final")), noise, self.table.resolutions)
-        found = measured_too(known, wanted, self.exporter.space.backbone, form, self.there)
+        try:
+            found = measured_too(known, wanted, self.exporter.space.backbone, form, self.there, self.table.device)
+        except BadInput as error:  # what was trained is no worse for it
+            watch.said(f"whole networks are not timed: {error}")
+            return before, not measures_here(question)
         if found.doubt:
             watch.said(f"latencies can't be trusted, {found.doubt}; --resume {self.run.folder} --remeasure tries again")
-        return found
+        return found, False

@@ -7,9 +7,11 @@ import torch
 
 from search_spaces import Architecture, Backbone
 from search_spaces.backbones.foreign import OWN, Own, given
+from search_spaces.checks import BadInput
 
+from ..cost.device import device_name
 from ..form import Form
-from ..metrics import METRICS
+from ..metrics import METRICS, Metric
 from ..record import Record
 from .measured import Measured
 
@@ -18,14 +20,21 @@ Run = Callable[..., Any]
 """``(function, *arguments)`` → what it returns, run where the device is."""
 
 
-def measured_too(before: Measured, records: Sequence[Record], backbone: Backbone, form: Form, run: Run) -> Measured:
-    """What was measured before, and those of ``records`` that were not, measured now beside vanilla."""
+def measured_too(
+    before: Measured, records: Sequence[Record], backbone: Backbone, form: Form, run: Run, device: str = ""
+) -> Measured:
+    """What was measured before, and those of ``records`` that were not, measured now beside vanilla.
+
+    Raises:
+        BadInput: ``run`` runs where another ``device`` is.
+    """
     vanilla = Architecture(backbone)
     missing = {r.key: r.built_architecture() for r in records if r.key not in before.networks and r.key != vanilla.key}
     if not missing and vanilla.key in before.networks:
         return before
     base = {metric: value for metric, (value, _) in before.networks.get(vanilla.key, {}).items()}
-    found, how = run(read_networks, given(backbone.name), form, vanilla, list(missing.values()), base)
+    known = given(backbone.name), form, vanilla, list(missing.values()), base
+    found, how = run(read_networks, *known, METRICS, device)
     details = {**found, **before.details}
     figures = {key: {m: (r["ms"], r["error"]) for m, r in of.items()} for key, of in found.items()}
     return Measured({**figures, **before.networks}, {**how, **before.how}, details)
@@ -37,17 +46,25 @@ def read_networks(
     vanilla: Architecture,
     others: Sequence[Architecture],
     base: Mapping[str, float],
+    metrics: Mapping[str, Metric] = METRICS,
+    device: str = "",
 ) -> tuple[Readings, dict[str, Any]]:
     """By architecture key and metric, and how: in each metric whose sums only predict, vanilla first.
 
     Args:
         base: metric → vanilla's figure, where it is known from before.
+        device: by its name, the only one whose figures are wanted.
+
+    Raises:
+        BadInput: another device is here.
     """
+    if device and (here := device_name(form.device)) != device:
+        raise BadInput(f"latency is that of {device}, found was {here}")
     OWN.update(models)
     torch.set_num_threads(1)
     found: Readings = {a.key: {} for a in (vanilla, *others)}
     how: dict[str, Any] = {}
-    for name, metric in METRICS.items():
+    for name, metric in metrics.items():
         if metric.meter is None:
             continue
         meter = metric.meter(form)

@@ -3,9 +3,12 @@
 import json
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -62,7 +65,8 @@ def run_trials(work: Work, conductor: Conductor) -> None:
     with_judge = tune.with_parameters(Trial, judge=work.judge, checkpoints=work.checkpoints)
     trainable = tune.with_resources(with_judge, dict(work.resources))
     trainable.__name__ = trainable.__qualname__ = f"{work.run}, {work.stage}"  # what the dashboard calls its actors
-    with tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True) as scratch:
+    scratch_folder = tempfile.TemporaryDirectory(prefix="layerwise-nas-", ignore_cleanup_errors=True)
+    with ctrl_c_kept(), scratch_folder as scratch:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -82,6 +86,17 @@ def run_trials(work: Work, conductor: Conductor) -> None:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
+
+
+@contextmanager
+def ctrl_c_kept() -> Iterator[None]:
+    """What Ctrl-C does, as it was: Tune leaves its own handler behind, by which the next one would do nothing."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def checkpoint_name(stage: str, judged: Candidate | Record) -> str:

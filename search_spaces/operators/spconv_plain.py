@@ -1,18 +1,13 @@
 """SPConv of plain nodes only, for graphs that another runtime is given, such as ONNX."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from .base import pooled, rescale
-from .spconv_deployed import attention_gain, dense_kernel, heavy_conv, light_bias
-
-if TYPE_CHECKING:
-    from .spconv import SPConv2d
+from .spconv_deployed import FoldedSPConv, attention_gain, dense_kernel, heavy_conv, light_bias
 
 
-def plain_forms(operator: "SPConv2d", size: tuple[int, int]) -> dict[str, nn.Module]:
+def plain_forms(operator: FoldedSPConv, size: tuple[int, int]) -> dict[str, nn.Module]:
     """All of a folded SPConv that have its function exactly at this input size ``(H, W)``, by name."""
     if any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children()):
         return {}  # binary
@@ -33,7 +28,7 @@ class PlainSPConv(nn.Module):
         dense: the kernel of its heavy part as a whole (``dense_kernel``); without one the groups stay.
     """
 
-    def __init__(self, operator: "SPConv2d", dense: Tensor | None = None) -> None:
+    def __init__(self, operator: FoldedSPConv, dense: Tensor | None = None) -> None:
         super().__init__()
         self.representative, self.attention = operator.representative, operator.fusion == "attention"
         self.margins, self.stride = operator.margins, operator.stride

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError, RayTaskError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from search_spaces.checks import BadInput
 
 PACKAGES = ("nas", "search_spaces", "trainers")
 PROBE_S = 10.0
+SOON_S, WAIT_S = 10.0, 600.0  # for a node to have what is wanted free; an autoscaler brings one in minutes
+SETTINGS = "LAYERWISE_NAS_"  # variables of the environment that another node's process has from this one
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,72 @@ class Cluster:
                 )
         return sum(min(int(node.get(n, 0) / amount + 1e-9) for n, amount in wanted.items()) for node in nodes)
 
-    def on_a_gpu(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``function`` returns, run by a task that has one whole GPU, and one core beside it, to itself."""
-        return self.on_a_node({"num_gpus": 1, "num_cpus": 1}, function, *arguments)
+    def on_a_gpu(self, doing: Callable[[str], None], function: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``function`` returns, run by a process that has one whole GPU, and one core beside it, to itself."""
+        return self.on_a_node(doing, {"num_gpus": 1, "num_cpus": 1}, function, *arguments)
 
-    def on_a_node(self, wanted: Mapping[str, Any], function: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``function`` returns, run by a task once; ``wanted`` is what Ray is to give it.
+    def on_a_node(
+        self, doing: Callable[[str], None], wanted: Mapping[str, Any], function: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """What ``function`` returns, run once by a process of its own, which ends with it, or with this call.
+
+        Args:
+            doing: told what is waited for, and where it runs then.
+            wanted: what Ray is to give the process.
 
         Raises:
+            BadInput: no node had as much free for ``WAIT_S``, or the one that ran it was lost.
             Exception: what the function raised, as it was.
         """
-        task = ray.remote(max_retries=0, **wanted)(function)
+        settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+        hand = ray.remote(**wanted)(_Hand).remote(settings)
         try:
-            return ray.get(task.remote(*arguments))
+            host = hand.host.remote()
+            if not ray.wait([host], timeout=SOON_S)[0]:
+                _wait_for(host, _in_words(wanted), doing)
+            doing(f"measuring on {ray.get(host)}, a node of the cluster")
+            return ray.get(hand.do.remote(function, *arguments))
         except RayTaskError as error:
             raise error.cause or error from None
+        except RayError as error:
+            said = " ".join(str(error).split())[:200]
+            raise BadInput(f"a process on another node of the cluster ended before it was done: {said}") from None
+        finally:
+            ray.kill(hand)
 
     def is_one_machine(self) -> bool:
         """Whether all its nodes are this machine: they reach this one's folders then."""
         return {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]} == {platform.node()}
+
+
+class _Hand:
+    """A process on some node, for one call: an actor tells when it has begun, which a task does not."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        os.environ.update(settings)
+
+    def host(self) -> str:
+        return platform.node()
+
+    def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+def _wait_for(begun: Any, wanted: str, doing: Callable[[str], None]) -> None:
+    """Until a process has begun."""
+    doing(f"waiting for a node of the cluster that has {wanted} free, for {WAIT_S / 60:.0f} minutes at most")
+    if not ray.wait([begun], timeout=WAIT_S)[0]:
+        raise BadInput(
+            f"no node of the cluster had {wanted} free for {WAIT_S / 60:.0f} minutes: "
+            "wait for who trains there, or join a larger cluster"
+        )
+
+
+def _in_words(wanted: Mapping[str, Any]) -> str:
+    """``{"num_gpus": 1}`` → ``1 GPU``."""
+    flat = {**{k: v for k, v in wanted.items() if k != "resources"}, **wanted.get("resources", {})}
+    names = {"num_gpus": "GPU", "num_cpus": "CPU"}
+    return " and ".join(f"{amount:g} {names.get(name, name)}" for name, amount in flat.items())
 
 
 @contextmanager
