@@ -13,7 +13,7 @@ try:
     import onnx
     import onnxruntime
 
-    from ..export.onnx_passes import split_producers
+    from .onnx_passes import split_producers
 except ImportError as error:
     raise BadInput(f"--latency-on onnxruntime needs the extra [export]: pip install '.[export]' ({error})") from None
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from trainers.whole_file import write_whole
 
+from ..cost.onnx_passes import pool_means, split_producers
 from .deployed import Deployed, logits
-from .onnx_passes import pool_means, split_producers
 
 BATCH = 64
 

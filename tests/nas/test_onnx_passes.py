@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nas.export.onnx_passes import pool_means, split_producers
+from nas.cost.onnx_passes import pool_means, split_producers
 from search_spaces import Choice, fold, load_space
 
 

@@ -37,6 +37,8 @@ EXAMPLES = {
     "repeats": 5,
     "final": 2,
     "device": "cuda",
+    "latency_on": "onnxruntime:fp32:b8",
+    "remeasure": True,
     "cpus_per_trial": 2.0,
     "gpus_per_trial": 0.5,
     "address": "auto",
@@ -120,12 +122,14 @@ def test_values_of_the_wrong_kind_are_one_line(written: dict, says: str) -> None
 
 def test_a_question_survives_its_document() -> None:
     question = replace(
-        asked({**EXAMPLES, "proxy_width": 1.0, "address": None, "allow_unauthenticated": False}), planned=4
+        asked({**EXAMPLES, "proxy_width": 1.0, "address": None, "allow_unauthenticated": False, "remeasure": False}),
+        planned=4,
     )
     document = yaml.safe_load(yaml.safe_dump(to_document(question)))
     again = from_document(document, Path("elsewhere/mine"))
     assert again == question
-    assert {f.name for f in fields(Question)} - set(document) == {"address", "allow_unauthenticated", "output", "name"}
+    elsewhere = {"address", "allow_unauthenticated", "output", "name", "remeasure"}
+    assert {f.name for f in fields(Question)} - set(document) == elsewhere
 
 
 def test_python_asks_as_the_command_line_does() -> None:
