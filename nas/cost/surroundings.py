@@ -21,7 +21,7 @@ class Place:
 
 
 def places(backbone: Backbone) -> dict[str, Place]:
-    """Slot → its place."""
+    """Slot → its place; one that the network never calls has none."""
     with torch.device("cpu" if backbone.is_foreign else "meta"), torch.no_grad():
         model = backbone.build().eval()
         behind = normalised(model)
@@ -38,4 +38,4 @@ def places(backbone: Backbone) -> dict[str, Place]:
         for name in slots:
             model.get_submodule(name).register_forward_pre_hook(note(name))
         model(torch.zeros(1, *backbone.shape))
-    return {name: Place(shapes[name], name in behind) for name in slots}
+    return {name: Place(shape, name in behind) for name, shape in shapes.items()}
