@@ -181,6 +181,7 @@ class _Layers:
     ) -> None:
         self.space, self.where, self.metrics, self.meters = space, where, metrics, meters
         self.alike: dict[tuple[object, ...], Costs] = {}
+        self.vanilla: dict[str, nn.Module] = {}
         self.doubts: dict[str, list[str]] = {name: [] for name in meters}
 
     def costs(self, name: str, choice: Choice) -> Costs:
@@ -195,7 +196,9 @@ class _Layers:
 
     def _measured(self, metric: str, name: str, choice: Choice, layer: nn.Module) -> float:
         place = self.where[name]
-        vanilla = _layer(self.space.slots[name], VANILLA, place.has_bn)
+        if name not in self.vanilla:
+            self.vanilla = {name: _layer(self.space.slots[name], VANILLA, place.has_bn)}
+        vanilla = self.vanilla[name]
         timing = self.meters[metric].layer(layer, vanilla, place.shape)
         self.doubts[metric].append(timing.doubt)
         return timing.ms if choice == VANILLA else timing.ratio * self.costs(name, VANILLA)[metric]

@@ -176,5 +176,6 @@ class Ending:
             watch.said(f"whole networks are not timed: {error}")
             return before, not measures_here(question)
         if found.doubt:
-            watch.said(f"latencies can't be trusted, {found.doubt}; --resume {self.run.folder} --remeasure tries again")
+            watch.said(f"latencies can't be trusted, {found.doubt}")
+            watch.said(f"to measure them again: --resume {self.run.folder} --remeasure")
         return found, False

@@ -1,5 +1,6 @@
 """The cost table against fvcore's count of whole networks: equal to the unit."""
 
+import functools
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +27,9 @@ CPU = parse_form("cpu")
 
 
 @pytest.fixture(scope="module")
-def table_of(tmp_path_factory: pytest.TempPathFactory):
-    """Space name → its cost table, from a cache that the module's tests share."""
-    cache = tmp_path_factory.mktemp("cache")
-    return lambda space: build_table(space, CPU, cache)
+def table_of():
+    """Space → its cost table, which the module's tests share."""
+    return functools.cache(lambda space: build_table(space, CPU))
 
 
 def check_exact(space: Space, table: CostTable, seeds: range) -> None:
