@@ -30,7 +30,10 @@ SETTINGS = {
     "vanilla": VANILLA,
     **{f"SPConv α=1/{n} g=2": Choice.of("spconv", alpha=1 / n, groups=2) for n in (2, 4, 8)},
     **{f"CompConv C0={c0}": Choice.of("compconv", c0=c0) for c0 in (512, 128)},
-    **{name: Choice.of(name) for name in OPERATORS if name not in ("vanilla", "spconv", "compconv")},
+    **{
+        name: Choice.of(name) for name in OPERATORS if name not in ("vanilla", "spconv", "compconv", "selective_kernel")
+    },
+    "selective_kernel g=16": Choice.of("selective_kernel", groups=16),
 }
 FEW = tuple(SETTINGS)[:6]
 
@@ -50,6 +53,9 @@ def networks(settings: tuple[str, ...]) -> dict[str, Any]:
             found[name] = space.uniform(SETTINGS[name])
         except (BadInput, ValueError) as error:
             print(f"{name}: left out: {error}")
+    same = [name for name in found if name != "vanilla" and found[name].key == found["vanilla"].key]
+    if same:
+        raise SystemExit(f"no slot of {space.name} allows {', '.join(same)}: that would be vanilla twice")
     return found
 
 
