@@ -60,7 +60,7 @@ class Timing:
 
 
 def patience() -> float:
-    """Seconds that a measurement waits, in all, for a machine to be free."""
+    """Seconds that a measurement waits, in all, for a machine to be free; with 0 it is hurried."""
     return float(os.environ.get(PATIENCE, PATIENCE_S))
 
 
@@ -75,12 +75,14 @@ class Clock:
         aim: the standard error of a ratio, at which it stops.
         most_s: seconds for one call of ``in_turn``, waiting not counted.
         patience_s: seconds that it may wait in all, over its life, while others use the machine.
+        hurried: neither wait nor repeat: a few rounds, which are in doubt.
     """
 
     on_cpu: bool = True
     aim: float = AIM
     most_s: float = 20.0
     patience_s: float = field(default_factory=patience)
+    hurried: bool = field(default_factory=lambda: patience() == 0)
     load: "Load" = field(default_factory=lambda: Load())
 
     def in_turn(self, passes: Sequence[Pass], rounds: int = LEAST_ROUNDS) -> list[Timing]:
@@ -89,7 +91,7 @@ class Clock:
             for run in passes:
                 run()
         self._wait_for_others()
-        hopeless = self.on_cpu and self.load.others() > BUSY
+        hopeless = self.hurried or (self.on_cpu and self.load.others() > BUSY)
         samples: list[list[Sample]] = []
         start = time.perf_counter()
         while len(samples) < (HOPELESS_ROUNDS if hopeless else MOST_ROUNDS):
@@ -119,6 +121,8 @@ class Clock:
         return [_timing(counted, i, doubt) for i in range(len(samples[0]))]
 
     def _doubt(self, waited: bool) -> str:
+        if self.hurried:
+            return f"it was timed in a hurry ({PATIENCE}=0)"
         share = self.load.others() if self.on_cpu else 0.0
         if share > BUSY:
             return f"other work took {share:.0%} of the cores meanwhile"

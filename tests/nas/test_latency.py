@@ -45,7 +45,7 @@ class Quiet(Load):
 
 
 def clock(share: float = 0.0, **how: Any) -> Clock:
-    return Clock(load=Quiet(share), **{"patience_s": 0.0, **how})
+    return Clock(load=Quiet(share), **{"patience_s": 0.0, "hurried": False, **how})
 
 
 def passes(true_ms: Sequence[float], drift: Callable[[int], float], noise: float = 0.0) -> list[Callable[[], Sample]]:
@@ -107,6 +107,13 @@ def test_a_busy_machine_is_waited_for_and_then_said(monkeypatch: pytest.MonkeyPa
     busy.in_turn(passes([10, 8], lambda i: 1))
     assert sum(slept) == 3.0  # the patience is spent
     assert clock(BUSY + 0.3, on_cpu=False).in_turn(passes([10, 8], lambda i: 1))[1].doubt == ""
+
+
+def test_without_patience_it_is_hurried_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAYERWISE_NAS_PATIENCE_S", "0")
+    timing = Clock().in_turn(passes([10, 8], lambda i: 1))[1]
+    assert (timing.rounds, timing.ratio) == (HOPELESS_ROUNDS, 0.8)
+    assert timing.doubt == "it was timed in a hurry (LAYERWISE_NAS_PATIENCE_S=0)"
 
 
 def test_passes_that_waited_for_their_core_do_not_count() -> None:
@@ -331,6 +338,7 @@ def test_mistakes_are_told_in_one_line(exported: Path, tmp_path: Path, capsys: p
 
 
 def test_a_doubt_is_said(monkeypatch: pytest.MonkeyPatch, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LAYERWISE_NAS_PATIENCE_S", "0.4")
     monkeypatch.setattr("nas.cost.clock.Load.others", lambda load: 0.6)
     assert nas.latency.main([str(exported)]) == 3
     assert "can't be trusted: other work took 60% of the cores" in capsys.readouterr().out
