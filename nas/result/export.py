@@ -156,7 +156,7 @@ def best_of(run: Run, candidates: Sequence[Record], found: Found) -> Record | No
 
     Where a whole network's measurement breaks a budget that the sum of its layers keeps, it can't be the best.
     """
-    kept = [r for r in candidates if r.finished and not broken(run.question.budget, found.measured.costs(r))]
+    kept = [r for r in candidates if r.finished and not broken(run.question.budget, found.measured.sure_costs(r))]
     winner = None if found.verdict is None else found.verdict.best
     if winner is not None:
         return next((r for r in kept if r.key == winner.key), None) or _of_final(winner)

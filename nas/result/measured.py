@@ -48,6 +48,11 @@ class Measured:
         """The record's costs, with what was measured of the whole network where it was."""
         return {**record.costs, **{name: value for name, (value, _) in self.of(record).items()}}
 
+    def sure_costs(self, record: Record) -> dict[str, float]:
+        """As ``costs``, but for figures that can't be trusted: they break no budget that what was predicted keeps."""
+        doubted = {name for name, reading in self.details.get(record.key, {}).items() if reading.get("doubt")}
+        return {n: record.costs.get(n, v) if n in doubted else v for n, v in self.costs(record).items()}
+
     @property
     def doubt(self) -> str:
         """Of how many networks the figures can't be trusted, and why; empty where all can."""

@@ -98,7 +98,7 @@ def _row(name: str, record: Record, budgets: Sequence[Budget], of: tuple[Sequenc
         _percent(*model[record.key]) if record.key in model else "",
         "" if record.test_accuracy is None else f"{record.test_accuracy:.1%}",
         *(in_column(m, costs[m]) + (f" ± {in_column(m, whole[m][1])}" if m in whole else "") for m in known),
-        "over" if broken(budgets, costs) else "yes",
+        "over" if broken(budgets, found.measured.sure_costs(record)) else "yes",
     ]
 
 

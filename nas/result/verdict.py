@@ -56,7 +56,7 @@ class Standing:
 class Verdict:
     """All that the final stage trained, the most accurate first; ``budgets`` are the run's.
 
-    What a whole network measured is what must keep a budget, where it was measured.
+    What a whole network measured is what must keep a budget, where it was measured and can be trusted.
 
     Args:
         std: the standard deviation between the seeds of one network, pooled over all, with ``freedom`` degrees of
@@ -96,7 +96,7 @@ class Verdict:
         return next((s for s in self.standings if s.is_uniform and self._kept(s)), None)
 
     def _kept(self, standing: Standing) -> bool:
-        return not broken(self.budgets, self.measured.costs(standing.trainings[0]))
+        return not broken(self.budgets, self.measured.sure_costs(standing.trainings[0]))
 
     def sentence(self) -> str:
         """The result, in one sentence; empty where nothing was trained to its end."""

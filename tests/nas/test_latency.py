@@ -221,6 +221,15 @@ def test_what_was_measured_is_never_measured_again(monkeypatch: pytest.MonkeyPat
     assert kept.details == then.details
 
 
+def test_a_figure_in_doubt_breaks_no_budget() -> None:
+    sure, doubted = record("sure", latency_ms=9.0, flops=1e9), record("doubted", latency_ms=9.0, flops=1e9)
+    details = {"sure": {"latency_ms": {"ms": 20.0}}, "doubted": {"latency_ms": {"ms": 20.0, "doubt": "others"}}}
+    measured = Measured({key: {"latency_ms": (20.0, 0.1)} for key in details}, {}, details)
+    assert measured.costs(doubted) == measured.costs(sure) == measured.sure_costs(sure)
+    assert measured.sure_costs(sure)["latency_ms"] == 20.0
+    assert measured.sure_costs(doubted) == {"latency_ms": 9.0, "flops": 1e9}
+
+
 def test_measurements_of_an_earlier_version_are_read() -> None:
     old = {"networks": {"a": {"latency_ms": [73.0, 4.0]}}, "device": {"device": "AMD EPYC"}}
     assert Measured.from_document(old).networks == {"a": {"latency_ms": (73.0, 2.0)}}
