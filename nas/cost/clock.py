@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-WARM_UP = 2
+LONG_S = 0.5  # of one pass
 LEAST_ROUNDS, MOST_ROUNDS = 5, 60
 HOPELESS_ROUNDS = 3  # of what will be in doubt, since others are busy and the patience is spent
 AIM = 0.005  # the standard error of a ratio, at which there are rounds enough
@@ -85,18 +85,19 @@ class Clock:
     hurried: bool = field(default_factory=lambda: patience() == 0)
     load: "Load" = field(default_factory=lambda: Load())
 
-    def in_turn(self, passes: Sequence[Pass], rounds: int = LEAST_ROUNDS) -> list[Timing]:
-        """Time ``passes`` round by round, at least ``rounds`` of them (A B C, C B A, …)."""
-        for _ in range(WARM_UP):
-            for run in passes:
-                run()
+    def in_turn(self, passes: Sequence[Pass], rounds: int = LEAST_ROUNDS, least: int = HOPELESS_ROUNDS) -> list[Timing]:
+        """Time ``passes`` in turn (A B C, C B A, …): at least ``rounds`` rounds, or ``least`` where they are slow."""
+        for run in passes:
+            _warm_up(run)
         self._wait_for_others()
         hopeless = self.hurried or (self.on_cpu and self.load.others() > BUSY)
         samples: list[list[Sample]] = []
         start = time.perf_counter()
         while len(samples) < (HOPELESS_ROUNDS if hopeless else MOST_ROUNDS):
             samples.append(_round(passes, backwards=len(samples) % 2 == 1))
-            if len(samples) >= rounds and (self._enough(samples) or time.perf_counter() - start > self.most_s):
+            if time.perf_counter() - start > self.most_s and len(samples) >= min(least, rounds):
+                break
+            if len(samples) >= rounds and self._enough(samples):
                 break
         return self._timings(samples)
 
@@ -167,6 +168,14 @@ def cpu_pass(run: Callable[[], object]) -> Pass:
         return Sample(wall * 1e3, wall <= WAITED * own + 1e-4)
 
     return once
+
+
+def _warm_up(run: Pass) -> None:
+    """Twice; what takes long is warm after one."""
+    start = time.perf_counter()
+    run()
+    if time.perf_counter() - start < LONG_S:
+        run()
 
 
 def _round(passes: Sequence[Pass], backwards: bool) -> list[Sample]:

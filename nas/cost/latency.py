@@ -26,7 +26,8 @@ from .device import conditions, describe, gpu_processes
 Shape = tuple[int, int, int]
 Make = Callable[[], nn.Module]
 LAYER_AIM, LAYER_S, LAYER_ROUNDS = 0.01, 0.4, 5  # a layer's ratio, of which a table has hundreds
-LAYOUT_ROUNDS = 3
+LAYOUT_ROUNDS, LAYOUT_S = 3, 1.0
+VANILLA_ROUNDS, VANILLA_S = 9, 10.0
 FASTER = 0.99  # of the time of what is there: another form or layout must take less
 LEAST_GPU_MS = 2.0  # of one sample there, in as many replays as that takes
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -109,7 +110,7 @@ class Meter:
         first = self.deployed(vanilla(), shape)
         self.layout = layout = self._faster_layout(first, shape)
         base = self._pass(first, shape, layout)
-        (alone,) = self._in_turn([base], 0.0, 0.0, 9)
+        (alone,) = self._in_turn([base], 0.0, VANILLA_S, VANILLA_ROUNDS)
         base_ms = alone.ms / self.form.batch if base_ms is None else base_ms
         yield self._reading(alone, base_ms, layout, self._eager_ms(first, shape, layout))
         each = min(20.0, max(2.0, most_s / max(1, len(others))))
@@ -149,19 +150,21 @@ class Meter:
         return forms[self.chosen[key]]
 
     def _faster_layout(self, network: nn.Module, shape: Shape) -> str:
-        if self.form.runner != "cpu":
-            return "channels_last" if self.form.runner == "cuda" else ""
+        if self.form.runner != "cpu" or self.clock.hurried:
+            return "" if self.form.runner == "onnxruntime" else "channels_last"
         passes = [self._pass(network, shape, layout) for layout in LAYOUTS]
-        timings = self._in_turn(passes, 0.05, 2.0, LAYOUT_ROUNDS)
+        timings = self._in_turn(passes, 0.05, LAYOUT_S, LAYOUT_ROUNDS, least=1)
         return list(LAYOUTS)[int(timings[1].ratio < FASTER)]
 
-    def _in_turn(self, passes: Sequence[Pass], aim: float, most_s: float, rounds: int = 3) -> list[Timing]:
+    def _in_turn(
+        self, passes: Sequence[Pass], aim: float, most_s: float, rounds: int = 3, least: int = 3
+    ) -> list[Timing]:
         """By the clock, alone on the device."""
         start = time.monotonic()
         with measuring_on(self.device, max(0.0, self.clock.patience_s)) as alone:
             self.clock.patience_s -= time.monotonic() - start
             clock = replace(self.clock, aim=aim, most_s=most_s)
-            timings = clock.in_turn(passes, rounds)
+            timings = clock.in_turn(passes, rounds, least)
             self.clock.patience_s = clock.patience_s
         doubt = "" if alone else "a training on the device did not give way"
         return [replace(t, doubt=t.doubt or doubt) for t in timings]
@@ -186,7 +189,7 @@ class Meter:
         if self.form.runner != "cuda":
             return None
         module, images = self._placed(network, shape, layout)
-        (timing,) = self._in_turn([_by_events(lambda: _forward(module, images))], 0.0, 0.0, 9)
+        (timing,) = self._in_turn([_by_events(lambda: _forward(module, images))], 0.0, VANILLA_S, VANILLA_ROUNDS)
         return timing.ms / self.form.batch
 
     def _reading(self, timing: Timing, base_ms: float, layout: str, eager_ms: float | None) -> Reading:

@@ -80,7 +80,8 @@ def test_there_are_as_many_rounds_as_the_spread_asks_for() -> None:
     wild = clock().in_turn(passes([10, 8], lambda i: 1, 0.5))[1]
     assert wild.rounds == MOST_ROUNDS
     assert "scatters by" in wild.doubt
-    assert clock(most_s=0.0).in_turn(passes([10, 8], lambda i: 1, 0.5), rounds=7)[1].rounds == 7
+    assert clock(most_s=0.0).in_turn(passes([10, 8], lambda i: 1, 0.5), rounds=7)[1].rounds == 3
+    assert clock(most_s=0.0).in_turn(passes([10, 8], lambda i: 1, 0.5), least=1)[1].rounds == 1
 
 
 @given(st.floats(0.002, 0.05), st.integers(0, 1000))
