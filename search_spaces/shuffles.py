@@ -26,6 +26,8 @@ METHODS = ("relu", "relu_", "sigmoid", "tanh", "contiguous")
 def fold_shuffles(model: nn.Module) -> nn.Module:
     """A copy of a folded network, in eval mode, with the same output and without CompConv's shuffles where they fold.
 
+    Where there are none it is the network itself.
+
     They do where one layer alone reads what a CompConv gives, with but BatchNorms and elementwise functions between
     them, each of which stands in that place only. The layer is a plain convolution without groups, or an operator that
     begins with one: a CompConv too, which then borrows the channels that it did from where they are.
@@ -34,9 +36,10 @@ def fold_shuffles(model: nn.Module) -> nn.Module:
         BadInput: as ``fold`` does.
     """
     require_plain(model)
+    shuffled = any(type(m) is CompConv2d and m.depth and m.shuffled for m in model.modules())
+    if isinstance(model, Operator) or not shuffled:
+        return model.eval()
     model = copied(model).eval()
-    if isinstance(model, Operator):
-        return model
     graph = graph_of(model)
     modules = {node: model.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
     calls = Counter(modules.values())
