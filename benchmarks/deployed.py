@@ -1,6 +1,6 @@
 """Whole networks as they would be deployed, beside vanilla deployed the same way: every operator, in several forms.
 
-python benchmarks/deployed.py [--forms cpu:b1 cpu:b8 onnxruntime:b1 onnxruntime:b8] [--few]
+python benchmarks/deployed.py [--forms cpu:b1 cpu:b8 onnxruntime:b1 onnxruntime:b8] [--only NAME …]
                               [--output benchmarks/results/deployed.json]
 
 Columns: the share of vanilla's FLOPs; the time as a share of vanilla's, as deployed; as the operators' authors run them
@@ -73,7 +73,7 @@ def measured(form: Form, settings: tuple[str, ...] = tuple(SETTINGS), most_s: fl
     rates = rates_of(form)
     limits = [limit_ms(a.build().eval(), form, rates) for a in wanted.values()]
     shares = [flops_of(a.build().eval()) for a in wanted.values()]
-    rows = {
+    rows: dict[str, Any] = {
         name: {
             "flops": shares[i] / shares[0],
             "deployed": deployed[i].to_dict(),
@@ -83,9 +83,8 @@ def measured(form: Form, settings: tuple[str, ...] = tuple(SETTINGS), most_s: fl
         }
         for i, name in enumerate(wanted)
     }
-    forms = sorted(
-        {f"{key[0]} {key[1]}→{key[2]} {key[3][1]} {key[5]}: {v or 'folded'}" for key, v in meter.chosen.items()}
-    )
+    chosen: dict[Any, str] = dict(meter.chosen)
+    forms = sorted({f"{k[0]} {k[1]}→{k[2]} {k[3][1]} {k[5]}: {form or 'folded'}" for k, form in chosen.items()})
     return {"how": meter.how(), "rates": rates, "rows": rows, "forms": forms}
 
 
@@ -157,9 +156,10 @@ def show(form: Form, found: dict[str, Any]) -> None:
     for name, row in found["rows"].items():
         d, a = row["deployed"], row.get("authors")
         ratio = f"{d['ratio']:.3f} ± {d['ratio'] * d['ratio_error']:.3f}"
+        eager = format(d["eager_ms"], ".3f") if "eager_ms" in d else ""
         print(
             f"{name:<24}{row['flops']:>7.2f}{ratio:>18}{'' if a is None else format(a['ratio'], '.3f'):>10}"
-            f"{row['limit']:>7.2f}{d['ms']:>9.3f}{d.get('eager_ms', 0):>10.3f}  {d.get('doubt', '')}",
+            f"{row['limit']:>7.2f}{d['ms']:>9.3f}{eager:>10}  {d.get('doubt', '')}",
             flush=True,
         )
 
@@ -167,14 +167,15 @@ def show(form: Form, found: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", nargs="+", default=["cpu:b1", "cpu:b8", "onnxruntime:b1", "onnxruntime:b8"])
-    parser.add_argument("--few", action="store_true", help="SPConv and CompConv only")
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, help="of the settings, beside vanilla")
     parser.add_argument("--seconds", type=float, default=200.0, help="for all networks of one form")
     parser.add_argument("--output", type=Path)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
+    only = tuple(name for name in SETTINGS if wanted.only is None or name in ("vanilla", *wanted.only))
     everything = {}
     for form in map(parse_form, wanted.forms):
-        everything[str(form)] = measured(form, FEW if wanted.few else tuple(SETTINGS), wanted.seconds)
+        everything[str(form)] = measured(form, only, wanted.seconds)
         show(form, everything[str(form)])
         if wanted.output:
             wanted.output.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")

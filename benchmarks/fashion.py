@@ -83,7 +83,7 @@ def main() -> None:
     networks["searched"] = outcome.best.built_architecture()
     jobs = [(name, a, FIRST_SEED + i) for i in range(asked.seeds) for name, a in networks.items()]
     with ThreadPoolExecutor(asked.processes) as pool:
-        found = list(pool.map(lambda job: trained(*job, asked), jobs))
+        found = list(pool.map(lambda job: trained(job[0], job[1], job[2], asked), jobs))
     scores = {
         name: [100 * f["test"]["top1"] for job, f in zip(jobs, found, strict=True) if job[0] == name]
         for name in networks

@@ -44,8 +44,9 @@ CUTS = [  # of the fused kernel: pixels, outputs, warps, stages
 def operator_of(layer: Layer, on_gpu: bool) -> SPConv2d:
     channels, _, stride, alpha, groups = layer
     operator = SPConv2d(channels, channels, stride=stride, alpha=alpha, groups=groups)
-    operator = fold(nn.Sequential(operator, nn.BatchNorm2d(channels)))[0]
-    return operator.cuda().half() if on_gpu else operator
+    folded = next(fold(nn.Sequential(operator, nn.BatchNorm2d(channels))).children())
+    assert isinstance(folded, SPConv2d)
+    return folded.cuda().half() if on_gpu else folded
 
 
 def calls_of(layer: Layer, batch: int, on_gpu: bool) -> dict[str, Call]:
@@ -154,7 +155,7 @@ def show(layer: Layer, times: dict[str, float]) -> None:
 
 
 def on_gpu(layers: list[Layer], batch: int, rounds: int, tiles: bool) -> None:
-    jobs = [(layer, batch, None) for layer in layers]
+    jobs: list[tuple[Layer, int, tuple[int, ...] | None]] = [(layer, batch, None) for layer in layers]
     jobs += [(layer, batch, cut) for layer in layers for cut in (cuts_of(layer) if tiles else ())]
     start = time.perf_counter()
     with ProcessPoolExecutor(12, multiprocessing.get_context("spawn")) as pool:  # compiling is what takes long

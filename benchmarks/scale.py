@@ -50,7 +50,7 @@ class NoTime:
 
     all_there: float
 
-    def begin(self, architecture: Mapping[str, object], checkpoint: str | None) -> "Made":
+    def begin(self, architecture: Mapping[str, object], checkpoint: str | None, seed: int) -> "Made":
         return Made(self.all_there, str(architecture))
 
 

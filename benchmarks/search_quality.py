@@ -80,7 +80,7 @@ def summary(games: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = []
     for (space, budget, noise, player, at_once), own in sorted(found.items()):
         counts = [str(n) for n in CHECKPOINTS if all(str(n) in _keys(g) for g in own)]
-        line = {"space": space, "budget": budget, "noise": noise, "player": player, "at_once": at_once}
+        line: dict[str, Any] = {"space": space, "budget": budget, "noise": noise, "player": player, "at_once": at_once}
         line["seeds"] = len(own)
         for i, what in enumerate(("hypervolume", "way")):
             line[what] = {n: _mean([_at(g, n)[i] for g in own]) for n in counts}
@@ -93,7 +93,9 @@ def needed(line: dict[str, Any], lines: Sequence[dict[str, Any]]) -> dict[str, i
     """Trials after which it has what random draws have after their last; ``None`` where it never has."""
     random = next((r for r in lines if r["player"] == "random" and _column(r) == _column(line)), None)
     found: dict[str, int | None] = {}
-    for what in ("hypervolume", "way") if random else ():
+    if random is None:
+        return found
+    for what in ("hypervolume", "way"):
         target = list(random[what].values())[-1][0]
         found[what] = next((int(n) for n, (mean, _) in line[what].items() if mean >= target), None)
     return found

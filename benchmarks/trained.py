@@ -44,6 +44,7 @@ def searched(
     """One search: its line, and name → record of what it names and of the uniform settings beside it."""
     folder = asked.runs / f"{sampler}-{seed}"
     if not folder.exists():
+        words: dict[str, Any] = {} if weights is None else {"weights": str(weights)}
         search(
             asked.space,
             asked.budget,
@@ -58,7 +59,7 @@ def searched(
             device="cpu",
             output=str(asked.runs),
             name=folder.name,
-            **({} if weights is None else {"weights": str(weights)}),
+            **words,
         )
     elif sum(r.name.isdigit() for r in Run.read(folder).candidates) < asked.trials:
         search(resume=folder)

@@ -30,11 +30,11 @@ from typing import Any
 
 import judging
 import ray
-import torch
 import usual_way
 
 from nas.candidates import Candidate
 from nas.cost.table import build_table
+from nas.form import parse_form
 from nas.preparation import feasible_set
 from nas.question import Question, asked
 from nas.record import Record
@@ -45,7 +45,8 @@ from search_spaces.architecture import architecture_from
 from trainers.data import DATASETS
 from trainers.data.digits_on_photos import DigitsOnPhotos, load
 
-SHORT, FEW, SCORED = {"epochs": 2, "images_per_epoch": 128}, "a few digits_on_photos", 256
+SHORT: dict[str, Any] = {"epochs": 2, "images_per_epoch": 128}
+FEW, SCORED = "a few digits_on_photos", 256
 WAYS = ("ours", "usual")
 
 
@@ -94,6 +95,8 @@ def ours(question: Question) -> dict[str, Any]:
         if not record.finished:
             raise RuntimeError(f"{record.name}: {record.status}: {record.reason}")
         known = {"key": record.key, "architecture": record.architecture, "flops": record.costs["flops"]}
+        assert record.started is not None
+        assert record.ended is not None
         scores = {"accuracy": record.accuracy, "test_accuracy": record.test_accuracy}
         lines.append({**known, **scores, "seconds": record.ended - record.started, "cpu_s": record.cpu_s})
     return {"cores": clock.cores, "began": clock.began_at, "ended": clock.ended_at, "trials": lines}
@@ -134,7 +137,7 @@ def core_seconds(found: Mapping[str, Any], cores: int) -> float:
 def share_within(question: Question) -> float:
     """Of random architectures of the space, those that keep the budget."""
     space = load_space(question.space)
-    table = build_table(space, torch.device("cpu"), question.output / ".cache")
+    table = build_table(space, parse_form("cpu"), question.output / ".cache")
     return 10 ** (feasible_set(space, table, question).log10_size() - math.log10(space.size))
 
 

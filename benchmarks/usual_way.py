@@ -123,7 +123,12 @@ def train(config: Mapping[str, int], asked: Asked, data: DigitsOnPhotos) -> None
     part, whole, test = (DataLoader(scored_images(s, data), SCORING) for s in (some, data.validation, data.test))
     optimizer = optimizer_of(model, recipe)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.peak_lr, recipe.steps, recipe.warmup, anneal_strategy="linear", cycle_momentum=False
+        optimizer,
+        recipe.peak_lr,
+        recipe.steps,
+        pct_start=recipe.warmup,
+        anneal_strategy="linear",
+        cycle_momentum=False,
     )
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     for epoch in range(1, recipe.epochs + 1):
