@@ -18,7 +18,8 @@ from trainers.judges.base import Judge, Setting
 from trainers.recipe import PARENT, STARTED, Recipe
 
 from .cost.table import CostTable
-from .preparation import Prepared, measured_sensitivity, place_of, read_weights
+from .devices import place_of
+from .preparation import Prepared, measured_sensitivity
 from .question import FINAL_JUDGE, Question
 from .record import Record
 from .result.ending import Ending, Outcome
@@ -28,6 +29,7 @@ from .stages import Stages
 from .tune.conductor import Conductor, Queue
 from .tune.tuner import Work, checkpoint_name, run_trials
 from .watch.watch import Watch
+from .weights import read_weights
 
 SAID = {
     "parent": "the vanilla network that candidates inherit from",

@@ -1,6 +1,5 @@
 """All that is known before the first trial: the device, the data, the costs of every choice, what the budgets allow."""
 
-import io
 import math
 import os
 import time
@@ -11,13 +10,12 @@ from typing import Any
 
 import torch
 
-from search_spaces import VANILLA, Architecture, Backbone, Space, load_space, proxy_of
-from search_spaces.backbones.foreign import OWN, given, imported, is_own, pretrained, size_of
+from search_spaces import VANILLA, Backbone, Space, load_space
+from search_spaces.backbones.foreign import OWN, given, imported, is_own, size_of
 from search_spaces.checks import BadInput
 from search_spaces.sensitivity import sensitivity
 from trainers.data import DATASETS, GIVEN
 from trainers.data.base import ImageData
-from trainers.full.weights import read
 from trainers.loop import is_fast
 from trainers.proxy import ProxyTraining
 from trainers.recipe import RECIPES, Recipe, scaled
@@ -25,11 +23,13 @@ from trainers.recipe import RECIPES, Recipe, scaled
 from .budget import Budget, within
 from .cost.apart import measure_apart, measure_there
 from .cost.table import CostTable, build_table
+from .devices import device_for_costs, is_here, placed
 from .feasible import Feasible
-from .form import Form, parse_form, usual
+from .form import Form, parse_form
 from .knapsack import Limit
 from .metrics import METRICS
-from .question import DEFAULT_GPU_SHARE, DEFAULT_TRIALS, FINAL_JUDGE, Question
+from .question import FINAL_JUDGE, Question
+from .weights import given_weights, read_weights, vanilla_proxy
 
 MEASURED_BATCHES = 8
 SENSITIVITY_IMAGES = 256  # with half of them the search knows less beforehand (benchmarks/README.md)
@@ -113,27 +113,6 @@ def _table(
     return build_table(space, form, None, doing, measure_far)  # which GPU it was is known afterwards only
 
 
-def is_here(form: Form) -> bool:
-    """Whether this machine has the device of a form."""
-    return form.device == "cpu" or torch.cuda.is_available()
-
-
-def measures_here(question: Question) -> bool:
-    """Whether this machine has what a run's latencies are measured on."""
-    return is_here(usual("cpu") if question.latency_on is None else parse_form(question.latency_on))
-
-
-def place_of(question: Question, on_a_gpu: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """What runs ``(function, *arguments)`` where the run's latencies are measured; ``None`` where that is not at hand.
-
-    Args:
-        on_a_gpu: runs it on one of the cluster's GPUs, where there is a cluster that has any.
-    """
-    if measures_here(question):
-        return lambda function, *arguments: function(*arguments)
-    return on_a_gpu
-
-
 def space_of(question: Question) -> Space:
     """The space that is asked for, on the network that is asked for; code that ``--model`` names is imported.
 
@@ -182,43 +161,6 @@ def require_proxy(question: Question, space: Space, classes: int) -> None:
         raise BadInput(f"{space.backbone.name} must give logits (B, {classes}) in training too, got {got}")
 
 
-def placed(question: Question, gpus: float | None) -> Question:
-    """The question with its device, each trial's share of GPUs, and the number of trials.
-
-    Args:
-        gpus: of the cluster that is joined; ``None`` where trials run on this machine.
-
-    Raises:
-        BadInput: a GPU is asked for, or a run needs one, where there is none.
-    """
-    here = gpus is None
-    have = torch.cuda.is_available() if here else bool(gpus)
-    where = "this machine has no GPU that torch can use" if here else "the cluster has no GPU"
-    asked_for = question.device == "cuda" or bool(question.gpus_per_trial)
-    if asked_for and not have and question.planned:
-        raise BadInput(f"the trials of this run train on GPUs, and {where}: go on with it on one that has")
-    if asked_for and not have:
-        option = "--device cuda" if question.device == "cuda" else f"--gpus-per-trial {question.gpus_per_trial:g}"
-        raise BadInput(f"{option}: {where}; use --device cpu, or leave it out")
-    wanted = question.device == "cuda" or (question.device == "auto" and have and question.gpus_per_trial != 0)
-    device = "cuda" if wanted else "cpu"
-    return replace(
-        question,
-        device=device,
-        gpus_per_trial=(question.gpus_per_trial or DEFAULT_GPU_SHARE) if wanted else 0.0,
-        trials=question.trials or (DEFAULT_TRIALS["cuda"] if wanted else 0),
-        latency_on=question.latency_on if question.planned else str(_form_on(question.latency_on, device, have)),
-    )
-
-
-def _form_on(asked: str | None, device: str, have_gpu: bool) -> Form:
-    """The form that is asked for, or the usual one of the device that trains."""
-    form = usual(device) if asked is None else parse_form(asked)
-    if form.device == "cuda" and not have_gpu:
-        raise BadInput(f"--latency-on {form}: there is no GPU; use --latency-on cpu, or leave it out")
-    return form
-
-
 def load_data(question: Question) -> ImageData:
     """The data set at the proxy's resolution; BadInput if it can't be had."""
     if question.dataset == GIVEN:
@@ -232,66 +174,6 @@ def fitted(question: Question, data: ImageData) -> Question:
     """The question with epochs no longer than the data set, so that the rate's schedule ends with the training."""
     images = min(question.recipe.images_per_epoch, len(data.train))
     return replace(question, recipe=replace(question.recipe, images_per_epoch=images))
-
-
-def given_weights(question: Question, space: Space, data: ImageData) -> dict[str, bytes]:
-    """What ``--weights`` names, known to fit the vanilla proxy: as ``parent``.
-
-    Of a foreign network the weights may be for other classes: then the parent is trained, and starts from them
-    (``start``), its classifier from nothing.
-
-    Raises:
-        BadInput: it can't be read, or is the state dict of another network.
-    """
-    if question.weights is None:
-        return {}
-    state, proxy = _read_given(question, space), vanilla_proxy(question, space, data.classes)
-    torch.manual_seed(question.seed)
-    wanted = proxy.build().state_dict()
-    different = [n for n in [*wanted, *state] if _shape(state, n) != _shape(wanted, n)]
-    if not different:
-        return {"parent": _saved(state)}
-    other = [n for n in different if not _differs_in_classes(_shape(wanted, n), _shape(state, n), data.classes)]
-    if not space.backbone.is_foreign or other:
-        name = (other or different)[0]
-        raise BadInput(
-            f"--weights {question.weights}: must be the state dict of {proxy.backbone}; "
-            f"{name} must be {_shape(wanted, name) or 'absent'}, is {_shape(state, name) or 'absent'}"
-        )
-    return {"start": _saved({n: tensor if n in different else state[n] for n, tensor in wanted.items()})}
-
-
-def _read_given(question: Question, space: Space) -> dict[str, torch.Tensor]:
-    if isinstance(question.weights, Path):
-        return read(question.weights, "--weights")
-    return dict(pretrained(space.backbone.name))
-
-
-def _shape(state: Mapping[str, torch.Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(state[name].shape) if name in state else None
-
-
-def _differs_in_classes(wanted: tuple[int, ...] | None, found: tuple[int, ...] | None, classes: int) -> bool:
-    """Whether it is of a classifier for another number of classes."""
-    return bool(wanted and found) and wanted[0] == classes and wanted[1:] == found[1:]  # type: ignore[index]
-
-
-def _saved(state: Mapping[str, torch.Tensor]) -> bytes:
-    file = io.BytesIO()
-    torch.save(dict(state), file)
-    return file.getvalue()
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict, on the CPU; nothing else that a file may hold is loaded."""
-    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    return found
-
-
-def vanilla_proxy(question: Question, space: Space, classes: int) -> Architecture:
-    """What the vanilla network's trial trains."""
-    vanilla, width, resolution = Architecture(space.backbone), question.proxy_width, question.proxy_resolution
-    return proxy_of(vanilla, width=width, resolution=resolution, classes=classes)[0]
 
 
 def measured_sensitivity(ready: Prepared, parent: Path) -> list[list[float]]:
@@ -362,11 +244,6 @@ def _alike(a: object, b: object) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(math.isclose(x, y, abs_tol=CLOSE) for x, y in zip(a, b, strict=True))
     return a == b
-
-
-def device_for_costs(question: Question) -> torch.device:
-    """What this machine trains and measures sensitivities on: the GPU if the trials have one and it has, too."""
-    return torch.device("cuda" if question.device == "cuda" and torch.cuda.is_available() else "cpu")
 
 
 def feasible_set(space: Space, table: CostTable, question: Question) -> Feasible:

@@ -23,19 +23,11 @@ from trainers.full.boards import require_boards
 
 from .candidates import Candidates
 from .cost.table import table_from, table_to_document
+from .devices import device_for_costs, place_of, placed
 from .legs import Search, copy_all, mirror_of, resources
 from .metrics import METRICS
 from .option import PRETRAINED
-from .preparation import (
-    Prepared,
-    device_for_costs,
-    feasible_set,
-    load_data,
-    place_of,
-    placed,
-    prepare,
-    require_same_data,
-)
+from .preparation import Prepared, feasible_set, load_data, prepare, require_same_data
 from .question import Question, asked, named, to_document
 from .result.ending import Ending, Outcome
 from .run import Run

@@ -24,6 +24,8 @@ from usual_way import training_images
 from search_spaces import load_space
 from trainers.data.digits_on_photos import load
 
+from .beforehand import measured_beforehand
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -148,7 +150,8 @@ def test_the_usual_way_trains_on_such_images_as_ours() -> None:
 def test_our_search_and_the_usual_one(tmp_path: Path) -> None:
     """On a small space: of the main job's the costs alone take a minute."""
     words = ["--short", "--space", "mixed_resnet20", "--budget", "9MFLOPs", "--trials", "2", "--proposals", "2"]
-    command = [sys.executable, "benchmarks/usual.py", *words, "--runs", str(tmp_path)]
+    runs = measured_beforehand(tmp_path, "mixed_resnet20")
+    command = [sys.executable, "benchmarks/usual.py", *words, "--runs", str(runs)]
     command += ["--output", str(tmp_path / "usual.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,6 +17,8 @@ from nas.report.writing import DRAWN
 from nas.run import Run
 from search_spaces import build, load_architecture
 
+from .beforehand import measured_beforehand
+
 ROOT = Path(__file__).parent.parent
 ALONE = ["--judge", "scratch", "--repeats", "0", "--final", "0"]  # the trials; other stages have their own tests
 SMALL = [*ALONE, "--space", "mixed_resnet20", "--epochs", "1", "--no-references"]
@@ -189,9 +191,7 @@ def test_markup_in_a_name_is_a_name(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder whose cost table is measured already, so that the runs below share it."""
-    output = tmp_path_factory.mktemp("results")
-    assert main([*SMALL, "--dry-run", "--output", str(output)]) == 0
-    return output
+    return measured_beforehand(tmp_path_factory.mktemp("results"), "mixed_resnet20")
 
 
 def test_a_whole_run(cache: Path) -> None:

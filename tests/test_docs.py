@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .beforehand import measured_beforehand
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
@@ -51,6 +53,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     code = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "code")
     script = f"def main():\n{textwrap.indent(code, '    ')}\n\n\nif __name__ == '__main__':\n    main()\n"
     (tmp_path / "cells.py").write_text(script, encoding="utf-8")
+    measured_beforehand(tmp_path / "results", "mixed_resnet20")
     done = subprocess.run(
         [sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
     )

@@ -20,6 +20,8 @@ from nas import search
 from search_spaces import build
 from trainers.data.digits_on_photos import load
 
+from .beforehand import measured_beforehand
+
 ROOT = Path(__file__).parent.parent
 EPOCHS = 3
 OPTIONS = ["--dataset", "imagefolder", "--resolution", "16", "--epochs", str(EPOCHS), "--batch", "64", "--lr", "0.01"]
@@ -40,7 +42,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a short search on the embedded data finds."""
-    output = tmp_path_factory.mktemp("results")
+    output = measured_beforehand(tmp_path_factory.mktemp("results"), "mixed_resnet20")
     short = {"trials": 2, "epochs": 1, "references": False, "final": 0, "repeats": 0}
     outcome = search("mixed_resnet20", "20MFLOPs", output=output, name="run", **short)
     assert outcome.best is not None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .beforehand import measured_beforehand
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -44,6 +46,7 @@ def test_a_search_from_python(tmp_path: Path) -> None:
     assert len([line for line in first.splitlines() if line.strip()]) <= 10
     last_line = "print(type(network).__name__, len(more.candidates))\n"
     (tmp_path / "example.py").write_text(first + second + last_line, encoding="utf-8")
+    measured_beforehand(tmp_path / "results", "mixed_resnet20")
     command = [sys.executable, "example.py"]
     done = subprocess.run(command, cwd=tmp_path, env=None, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ LONG_S = 0.5  # of one pass
 LEAST_ROUNDS, MOST_ROUNDS = 5, 60
 HOPELESS_ROUNDS = 3  # of what will be in doubt, since others are busy and the patience is spent
 AIM = 0.005  # the standard error of a ratio, at which there are rounds enough
-WORST = 0.03  # above it the ratio is in doubt
+WORST = 0.03  # the same, above which the ratio is in doubt
 WAITED = 1.1  # wall time over processor time, above which a pass has waited for its core
 BUSY = 0.25  # of all cores, taken by others, above which they disturb caches and memory too
 WINDOW_S = 0.5  # over which the others' share is looked at
@@ -72,7 +72,7 @@ class Clock:
 
     Args:
         on_cpu: whether it is this machine's cores that run the passes.
-        aim: the standard error of a ratio, at which it stops.
+        aim: the standard error of a ratio, at which it stops; above ``worst`` the ratio is in doubt.
         most_s: seconds for one call of ``in_turn``, waiting not counted.
         patience_s: seconds that it may wait in all, over its life, while others use the machine.
         hurried: neither wait nor repeat: a few rounds, which are in doubt.
@@ -80,6 +80,7 @@ class Clock:
 
     on_cpu: bool = True
     aim: float = AIM
+    worst: float = WORST
     most_s: float = 20.0
     patience_s: float = field(default_factory=patience)
     hurried: bool = field(default_factory=lambda: patience() == 0)
@@ -119,7 +120,7 @@ class Clock:
         if waited:
             counted = samples  # what there is, in doubt
         doubt = self._doubt(waited)
-        return [_timing(counted, i, doubt) for i in range(len(samples[0]))]
+        return [_timing(counted, i, doubt, self.worst) for i in range(len(samples[0]))]
 
     def _doubt(self, waited: bool) -> str:
         if self.hurried:
@@ -206,10 +207,10 @@ def _scatter(values: Sequence[float]) -> float:
     return OF_MEDIAN * deviation / len(values) ** 0.5 / middle
 
 
-def _timing(counted: Sequence[Sequence[Sample]], i: int, doubt: str) -> Timing:
+def _timing(counted: Sequence[Sequence[Sample]], i: int, doubt: str, worst: float) -> Timing:
     column = [row[i].ms for row in counted]
     low, median, high = statistics.quantiles(column, n=4, method="inclusive") if column[1:] else column * 3
     ratio, error = _ratio(counted, i) if i else (1.0, _scatter(column))
-    if i and not doubt and error > WORST:
+    if i and not doubt and error > worst:
         doubt = f"its ratio scatters by ± {error:.1%} after {len(counted)} rounds"
     return Timing(median, (low, high), ratio, error, len(counted), doubt)

@@ -20,12 +20,13 @@ from trainers.memory import keep_freed_memory
 from trainers.turns import measuring_on
 
 from ..form import DTYPES, Form
-from .clock import Clock, Pass, Sample, Timing, cpu_pass
+from .clock import WORST, Clock, Pass, Sample, Timing, cpu_pass
 from .device import conditions, describe, gpu_processes
 
 Shape = tuple[int, int, int]
 Make = Callable[[], nn.Module]
 LAYER_AIM, LAYER_S, LAYER_ROUNDS = 0.01, 0.4, 5  # a layer's ratio, of which a table has hundreds
+LAYER_WORST = 0.1  # of a network a layer is a part, and whole networks show what all of them get wrong
 LAYOUT_ROUNDS, LAYOUT_S = 3, 1.0
 VANILLA_ROUNDS, VANILLA_S = 9, 10.0
 FASTER = 0.99  # of the time of what is there: another form or layout must take less
@@ -89,7 +90,7 @@ class Meter:
         if self._beside is None or self._beside[0] is not beside:  # the same for all choices of a slot
             self._beside = beside, self._pass(self.deployed(beside, shape), shape, self.layout)
         passes = [self._beside[1], self._pass(self.deployed(layer, shape), shape, self.layout)]
-        vanilla, timing = self._in_turn(passes, LAYER_AIM, LAYER_S, LAYER_ROUNDS)
+        vanilla, timing = self._in_turn(passes, LAYER_AIM, LAYER_S, LAYER_ROUNDS, worst=LAYER_WORST)
         return replace(timing, ms=timing.ratio * vanilla.ms / self.form.batch)
 
     def networks(
@@ -157,13 +158,19 @@ class Meter:
         return list(LAYOUTS)[int(timings[1].ratio < FASTER)]
 
     def _in_turn(
-        self, passes: Sequence[Pass], aim: float, most_s: float, rounds: int = 3, least: int = 3
+        self,
+        passes: Sequence[Pass],
+        aim: float,
+        most_s: float,
+        rounds: int = 3,
+        least: int = 3,
+        worst: float = WORST,
     ) -> list[Timing]:
         """By the clock, alone on the device."""
         start = time.monotonic()
         with measuring_on(self.device, max(0.0, self.clock.patience_s)) as alone:
             self.clock.patience_s -= time.monotonic() - start
-            clock = replace(self.clock, aim=aim, most_s=most_s)
+            clock = replace(self.clock, aim=aim, most_s=most_s, worst=worst)
             timings = clock.in_turn(passes, rounds, least)
             self.clock.patience_s = clock.patience_s
         doubt = "" if alone else "a training on the device did not give way"

@@ -153,7 +153,7 @@ def build_table(
         how: what measures; ``apart.measure_apart`` does it in a process of its own.
         again: measure, whatever is kept.
     """
-    file = None if cache is None else cache / f"costs-{space.name}-{_cache_key(space, form)}.json"
+    file = None if cache is None else cached_file(cache, space, form)
     if file is not None and not again and (found := _cached(file)) is not None:
         return found  # absent or damaged it is measured again
     table = how(space, form, progress)
@@ -161,6 +161,11 @@ def build_table(
         with suppress(OSError):  # a folder that can't be written has no cache
             write_whole(file, json.dumps(table_to_document(table)).encode())
     return table
+
+
+def cached_file(cache: Path, space: Space, form: Form) -> Path:
+    """Where in ``cache`` its table is: another one for other operators, libraries and devices."""
+    return cache / f"costs-{space.name}-{_cache_key(space, form)}.json"
 
 
 def _wanted(space: Space) -> dict[str, list[Choice]]:
@@ -295,7 +300,6 @@ def _layer(slot: Slot, choice: Choice, has_bn: bool) -> nn.Module:
 
 
 def _cache_key(space: Space, form: Form) -> str:
-    """Changes with the space, the operators' own code, the libraries and the device."""
     digest = hashlib.sha256()
     digest.update(repr((space.backbone, fingerprint(space.backbone), space.variables)).encode())
     for folder in (Path(search_spaces.__file__).parent, Path(__file__).parent):

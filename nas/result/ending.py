@@ -8,10 +8,10 @@ from search_spaces.checks import BadInput
 from search_spaces.late import Late
 
 from ..cost.table import CostTable
+from ..devices import device_for_costs, measures_here
 from ..form import parse_form
 from ..front import pareto_front
 from ..pooled import Pooled
-from ..preparation import device_for_costs, measures_here
 from ..record import Record
 from ..run import Run
 from ..stages import Stages, pooled_of

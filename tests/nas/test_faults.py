@@ -25,6 +25,7 @@ from search_spaces.checks import BadInput
 from trainers import checkpoint
 from trainers.cluster.connection import require_locked
 
+from ..beforehand import measured_beforehand
 from ..clusters import free_port
 from ..disks import small_disk
 
@@ -69,7 +70,7 @@ def launch(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three trials."""
-    output = tmp_path_factory.mktemp("results")
+    output = measured_beforehand(tmp_path_factory.mktemp("results"), "mixed_resnet20")
     done = launch(*SMALL, "--trials", "3", "--output", str(output), "--name", "run", "--seed", "5")
     assert done.returncode == 0, done.stderr
     shutil.copytree(output / "run", output / "pristine")  # for tests that others must not have touched
@@ -337,7 +338,8 @@ def test_an_installed_package_runs_where_others_have_its_names(tmp_path: Path) -
         (here / package).mkdir(parents=True)
         (here / package / "__init__.py").write_text("raise RuntimeError('not ours')")
     settings = {**os.environ, "PYTHONPATH": str(site)}
-    question = [*SMALL, "--trials", "2", "--budget", "20MFLOPs", "--output", str(tmp_path / "results"), "--name", "x"]
+    output = measured_beforehand(tmp_path / "results", "mixed_resnet20")
+    question = [*SMALL, "--trials", "2", "--budget", "20MFLOPs", "--output", str(output), "--name", "x"]
     for start in (["-m", "launch"], [str(site / "launch.py")]):
         command = [sys.executable, *start, *question]
         done = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True, timeout=300, check=False)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import nas.latency
-from nas.cost.clock import BUSY, HOPELESS_ROUNDS, MOST_ROUNDS, Clock, Load, Sample
-from nas.cost.latency import Meter, Reading
+from nas.cost.clock import BUSY, HOPELESS_ROUNDS, MOST_ROUNDS, WORST, Clock, Load, Pass, Sample, Timing
+from nas.cost.latency import LAYER_WORST, Meter, Reading
 from nas.cost.table import CostTable, Prediction, fitted_slope, predicting, spread_out, table_from, table_to_document
 from nas.form import RUNNERS, Form, parse_form
 from nas.front import pareto_front
@@ -80,8 +81,26 @@ def test_there_are_as_many_rounds_as_the_spread_asks_for() -> None:
     wild = clock().in_turn(passes([10, 8], lambda i: 1, 0.5))[1]
     assert wild.rounds == MOST_ROUNDS
     assert "scatters by" in wild.doubt
+    assert clock(worst=0.2).in_turn(passes([10, 8], lambda i: 1, 0.5))[1].doubt == ""
     assert clock(most_s=0.0).in_turn(passes([10, 8], lambda i: 1, 0.5), rounds=7)[1].rounds == 3
     assert clock(most_s=0.0).in_turn(passes([10, 8], lambda i: 1, 0.5), least=1)[1].rounds == 1
+
+
+def test_a_layer_may_scatter_more_than_a_network() -> None:
+    """A network is many of them, and whole ones show what they get wrong together."""
+    seen: list[float] = []
+
+    @dataclass
+    class Seen(Clock):
+        def in_turn(self, passes: Sequence[Pass], rounds: int = 3, least: int = 3) -> list[Timing]:
+            seen.append(self.worst)
+            return super().in_turn(passes, rounds, least)
+
+    meter, layer, shape = Meter(parse_form("cpu"), Seen(hurried=True)), nn.Conv2d(4, 4, 1), (4, 8, 8)
+    meter.layer(layer, layer, shape)
+    assert seen == [LAYER_WORST]
+    list(meter.networks(lambda: layer, [lambda: layer], shape))
+    assert set(seen[1:]) == {WORST}
 
 
 @given(st.floats(0.002, 0.05), st.integers(0, 1000))

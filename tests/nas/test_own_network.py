@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nas import search
-from nas.preparation import given_weights, load_data, require_proxy, space_of
+from nas.preparation import load_data, require_proxy, space_of
 from nas.question import Question, asked, changed, from_document, named, to_document
 from nas.watch.watch import Watch
+from nas.weights import given_weights
 from search_spaces import Choice, Space, build, load_architecture
 from search_spaces.backbones import foreign
 from search_spaces.checks import BadInput

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nas import preparation
+from nas import preparation, weights
 from nas.cost.table import CostTable
 from nas.preparation import LEAST_TRIALS, LONGEST_S, MOST_TRIALS, Prepared, measured, trial_s
 from nas.question import asked
@@ -59,7 +59,7 @@ def test_what_each_choice_does_alone_is_measured_of_the_parent(space: Space, tab
     split = Split(torch.randint(0, 256, (80, 3, 16, 16), dtype=torch.uint8), torch.arange(80) % 10)
     data = ImageData("few", 10, split, split, split, (0.5,) * 3, (0.2,) * 3, "")
     few = Space("two", space.backbone, space.variables[:2])
-    torch.save(preparation.vanilla_proxy(question, few, 10).build().state_dict(), tmp_path / "parent.pt")
+    torch.save(weights.vanilla_proxy(question, few, 10).build().state_dict(), tmp_path / "parent.pt")
     found = preparation.measured_sensitivity(Prepared(question, few, data, table, None), tmp_path / "parent.pt")
     assert [len(row) for row in found] == [len(v.options) for v in few.variables]
     assert all(moved >= 0 for row in found for moved in row)

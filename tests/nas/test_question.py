@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.command_line import main, parser
-from nas.preparation import placed
+from nas.devices import placed
 from nas.question import Question, asked, changed, from_document, options, to_document
 from search_spaces.checks import BadInput
 from trainers.recipe import RECIPES

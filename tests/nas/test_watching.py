@@ -41,6 +41,8 @@ from nas.watch.watch import Asked, Watch
 from search_spaces import Space
 from trainers.report import Report, Status
 
+from ..beforehand import measured_beforehand
+
 BUDGETS = (parse_budget("30MFLOPs"),)
 ASKED = Asked("a run", BUDGETS, Scale("flops", 10e6, 30e6, 0.1))
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
@@ -236,7 +238,7 @@ def test_ray_and_optuna_show_a_search_that_runs(tmp_path: Path) -> None:
         "repeats": 0,
         "epochs": 3,
         "trials": 4,
-        "output": tmp_path,
+        "output": measured_beforehand(tmp_path, "mixed_resnet20"),
         "name": "seen",
     }
     looking = Looking()
