@@ -81,7 +81,7 @@ class CostTable:
 
     @property
     def resolutions(self) -> dict[str, float]:
-        """Metric → the relative difference that is none: below what could be noticed, or what two predictions err by."""
+        """Metric → the relative difference that is none: below what could be noticed, or what two predictions err."""
         errors = {name: math.sqrt(2) * found.error for name, found in self.predictions.items()}
         return {name: max(METRICS[name].resolution, errors.get(name, 0.0)) for name in self.rest if name in METRICS}
 
