@@ -83,9 +83,11 @@ def main() -> None:
 def differences(first: Sequence[Reading], again: Sequence[Reading]) -> dict[str, Any]:
     """Of the ratios, as shares; and of how many the second says that they can't be trusted."""
     shares = [abs(b.ratio / a.ratio - 1) for a, b in zip(first, again, strict=True)]
+    sure = [share for share, reading in zip(shares, again, strict=True) if not reading.doubt]
     return {
         "median": round(statistics.median(shares), 4),
         "worst": round(max(shares), 4),
+        "worst_undoubted": round(max(sure), 4) if sure else None,
         "in_doubt_before": sum(bool(r.doubt) for r in first),
         "in_doubt": sum(bool(r.doubt) for r in again),
     }

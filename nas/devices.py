@@ -43,7 +43,7 @@ def placed(question: Question, gpus: float | None) -> Question:
 
 def _form_on(asked: str | None, device: str, have_gpu: bool) -> Form:
     """The form that is asked for, or the usual one of the device that trains."""
-    form = usual(device) if asked is None else parse_form(asked)
+    form = usual(device) if asked is None else parse_form(asked).require()
     if form.device == "cuda" and not have_gpu:
         raise BadInput(f"--latency-on {form}: there is no GPU; use --latency-on cpu, or leave it out")
     return form

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from search_spaces.checks import BadInput
 
@@ -22,6 +23,13 @@ class Form:
 
     def __str__(self) -> str:
         return f"{self.runner}:{self.dtype}:b{self.batch}"
+
+    def require(self) -> "Form":
+        """Itself; BadInput where what runs it is not installed here."""
+        missing = [n for n in ("onnx", "onnxruntime") if self.runner == "onnxruntime" and find_spec(n) is None]
+        if missing:
+            raise BadInput(f"--latency-on {self} needs the extra [export]: pip install '.[export]' (no {missing[0]})")
+        return self
 
     @property
     def device(self) -> str:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from search_spaces import Architecture
 
 IN_DOUBT = 3  # the exit status
-_load, _read, _has_cuda, _vanilla = (  # torch alone takes two seconds: a mistake is told before
+_load, _read, _has_cuda, _vanilla, _imported = (  # torch alone takes two seconds: a mistake is told before
     Late("search_spaces", "load_architecture"),
     Late("nas.result.measuring", "read_networks"),
     Late("torch.cuda", "is_available"),
     Late("search_spaces", "Architecture"),
+    Late("search_spaces.backbones.foreign", "imported"),
 )
 
 
@@ -32,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nas.latency", description=__doc__)
     parser.add_argument("architectures", nargs="+", type=Path, metavar="ARCH.yaml", help="as a run exports them")
     parser.add_argument("--latency-on", help=f"{WORDING} (default: cuda where there is a GPU, else cpu)")
+    parser.add_argument("--model", help="PACKAGE.MODULE:FUNCTION, where the YAMLs name a network of your own code")
     parser.add_argument("--json", action="store_true", help="all that was measured, as JSON")
     wanted = parser.parse_args(arguments)
     console = Console()
     try:
+        if wanted.model is not None:
+            _imported(wanted.model)
         found = measured(wanted.architectures, wanted.latency_on)
     except BadInput as error:
         print(f"nas.latency: {error}", file=sys.stderr)
@@ -53,7 +57,7 @@ def measured(paths: Sequence[Path], latency_on: str | None) -> dict[str, Any]:
     Raises:
         BadInput: a file that is no architecture, several networks, a device that is not there.
     """
-    form = None if latency_on is None else parse_form(latency_on)
+    form = None if latency_on is None else parse_form(latency_on).require()
     found: dict[str, Architecture] = {str(path): _load(path) for path in paths}
     backbones = {architecture.backbone for architecture in found.values()}
     if len(backbones) > 1:
@@ -65,7 +69,10 @@ def measured(paths: Sequence[Path], latency_on: str | None) -> dict[str, Any]:
     vanilla = _vanilla(backbones.pop())
     readings, how = _read({}, form, vanilla, list(found.values()), {})
     names = {"vanilla": vanilla.key, **{name: architecture.key for name, architecture in found.items()}}
-    return {"how": how, "networks": {name: readings[key]["latency_ms"] for name, key in names.items()}}
+    networks = {name: dict(readings[key]["latency_ms"]) for name, key in names.items()}
+    for reading in networks.values():
+        del reading["how"]  # the same of all
+    return {"how": how, "networks": networks}
 
 
 def show(console: Console, found: dict[str, Any]) -> None:

@@ -118,12 +118,12 @@ def measures(cluster: Cluster, folder: Path) -> dict[str, Any]:
 
 def doubting(*arguments: Any) -> Any:
     """A table that can't be trusted."""
-    Clock._doubt = lambda self, waited: "made up"  # type: ignore[method-assign]
+    Clock._doubt = lambda self, waited, busy: "made up"  # type: ignore[method-assign]
     return measure_there(*arguments)
 
 
 def doubting_networks(*arguments: Any) -> Any:
-    Clock._doubt = lambda self, waited: "made up"  # type: ignore[method-assign]
+    Clock._doubt = lambda self, waited, busy: "made up"  # type: ignore[method-assign]
     return read_networks(*arguments)
 
 

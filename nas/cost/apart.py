@@ -11,6 +11,7 @@ import torch
 
 from search_spaces import Space
 from search_spaces.backbones.foreign import OWN, Own, given
+from search_spaces.checks import BadInput
 
 from ..form import Form
 from ..metrics import METRICS, Metric
@@ -26,6 +27,7 @@ def measure_apart(space: Space, form: Form, progress: Callable[[str], None]) -> 
     this one does, in the same order of places (``-P``: the working folder is none by itself).
 
     Raises:
+        BadInput: as ``measure``, there.
         RuntimeError: the process died; what it said stands above.
     """
     models = given(space.backbone.name)
@@ -43,8 +45,10 @@ def measure_apart(space: Space, form: Form, progress: Callable[[str], None]) -> 
         try:
             with suppress(BrokenPipeError), process.stdin as pipe:
                 pickle.dump((known, space, form, torch.get_num_threads()), pipe)
-            while not isinstance(said := pickle.load(process.stdout), CostTable):
+            while isinstance(said := pickle.load(process.stdout), str):
                 progress(said)
+            if isinstance(said, BadInput):
+                raise said
             return said
         except (EOFError, pickle.UnpicklingError):
             code = process.wait()
@@ -65,7 +69,7 @@ def serve() -> None:
     with os.fdopen(os.dup(1), "wb") as channel:
         os.dup2(2, 1)  # whatever else is printed is no answer
 
-        def send(answer: str | CostTable) -> None:
+        def send(answer: str | CostTable | BadInput) -> None:
             pickle.dump(answer, channel)
             channel.flush()
 
@@ -74,4 +78,7 @@ def serve() -> None:
         OWN.update(models)
         torch.set_num_threads(threads)
         with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody waits for it any more
-            send(measure(space, form, send, metrics))
+            try:
+                send(measure(space, form, send, metrics))
+            except BadInput as error:
+                send(error)

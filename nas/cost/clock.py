@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from search_spaces.checks import BadInput
+
 LONG_S = 0.5  # of one pass
 LEAST_ROUNDS, MOST_ROUNDS = 5, 60
 HOPELESS_ROUNDS = 3  # of what will be in doubt, since others are busy and the patience is spent
@@ -21,7 +23,7 @@ AIM = 0.005  # the standard error of a ratio, at which there are rounds enough
 WORST = 0.03  # the same, above which the ratio is in doubt
 WAITED = 1.1  # wall time over processor time, above which a pass has waited for its core
 BUSY = 0.25  # of all cores, taken by others, above which they disturb caches and memory too
-WINDOW_S = 0.5  # over which the others' share is looked at
+WINDOW_S, LEAST_WINDOW_S = 0.5, 0.25  # over which the others' share is looked at: the clocks tick at 0.01 s
 PATIENCE_S = 30.0
 PATIENCE = "LAYERWISE_NAS_PATIENCE_S"
 NORMAL = 1.4826  # a median distance from the median is so much less than a standard deviation
@@ -60,8 +62,19 @@ class Timing:
 
 
 def patience() -> float:
-    """Seconds that a measurement waits, in all, for a machine to be free; with 0 it is hurried."""
-    return float(os.environ.get(PATIENCE, PATIENCE_S))
+    """Seconds that a measurement waits, in all, for a machine to be free; with 0 it is hurried.
+
+    Raises:
+        BadInput: the environment's setting is no such number.
+    """
+    said = os.environ.get(PATIENCE, str(PATIENCE_S))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise BadInput(f"{PATIENCE} must be seconds, such as 60, or 0 for a hurry; got {said!r}")
+    return seconds
 
 
 @dataclass
@@ -91,16 +104,18 @@ class Clock:
         for run in passes:
             _warm_up(run)
         self._wait_for_others()
-        hopeless = self.hurried or (self.on_cpu and self.load.others() > BUSY)
+        busy = 0.0 if self.hurried or not self.on_cpu else self.load.others()
         samples: list[list[Sample]] = []
-        start = time.perf_counter()
-        while len(samples) < (HOPELESS_ROUNDS if hopeless else MOST_ROUNDS):
+        began, start = _clocks(), time.perf_counter()
+        while len(samples) < (HOPELESS_ROUNDS if self.hurried or busy > BUSY else MOST_ROUNDS):
             samples.append(_round(passes, backwards=len(samples) % 2 == 1))
             if time.perf_counter() - start > self.most_s and len(samples) >= min(least, rounds):
                 break
             if len(samples) >= rounds and self._enough(samples):
                 break
-        return self._timings(samples)
+        if self.on_cpu and not self.hurried:
+            busy = max(busy if busy > BUSY else 0.0, self.load.since(began))
+        return self._timings(samples, busy)
 
     def _enough(self, samples: Sequence[Sequence[Sample]]) -> bool:
         counted = _counted(samples)
@@ -114,20 +129,19 @@ class Clock:
             time.sleep(WINDOW_S)
             self.patience_s -= WINDOW_S
 
-    def _timings(self, samples: Sequence[Sequence[Sample]]) -> list[Timing]:
+    def _timings(self, samples: Sequence[Sequence[Sample]], busy: float) -> list[Timing]:
         counted = _counted(samples)
         waited = len(counted) < max(3, len(samples) / 2)
         if waited:
             counted = samples  # what there is, in doubt
-        doubt = self._doubt(waited)
+        doubt = self._doubt(waited, busy)
         return [_timing(counted, i, doubt, self.worst) for i in range(len(samples[0]))]
 
-    def _doubt(self, waited: bool) -> str:
+    def _doubt(self, waited: bool, busy: float) -> str:
         if self.hurried:
             return f"it was timed in a hurry ({PATIENCE}=0)"
-        share = self.load.others() if self.on_cpu else 0.0
-        if share > BUSY:
-            return f"other work took {share:.0%} of the cores meanwhile"
+        if busy > BUSY:
+            return f"other work took {busy:.0%} of the cores meanwhile"
         return "most passes waited for their core" if waited else ""
 
 
@@ -144,8 +158,14 @@ class Load:
         if gone < WINDOW_S and self._share is not None:
             return self._share
         time.sleep(max(0.0, WINDOW_S - gone))
+        return self.since(self._last)
+
+    def since(self, began: tuple[float, float, float]) -> float:
+        """Their share since the clocks said so; of too short a while, what was found last."""
         clocks = _clocks()
-        wall, busy, own = (now - then for now, then in zip(clocks, self._last, strict=True))
+        wall, busy, own = (now - then for now, then in zip(clocks, began, strict=True))
+        if wall < LEAST_WINDOW_S:
+            return self.others()
         self._last = clocks
         self._share = min(1.0, max(0.0, (busy - own) / (wall * (psutil.cpu_count() or 1))))
         return self._share
@@ -163,9 +183,9 @@ def cpu_pass(run: Callable[[], object]) -> Pass:
     """By this thread: what it waited for its core is the difference of the wall's and the processor's time."""
 
     def once() -> Sample:
-        start, spent = time.perf_counter(), time.process_time()
+        start, spent = time.perf_counter(), time.thread_time()
         run()
-        wall, own = time.perf_counter() - start, time.process_time() - spent
+        wall, own = time.perf_counter() - start, time.thread_time() - spent
         return Sample(wall * 1e3, wall <= WAITED * own + 1e-4)
 
     return once

@@ -28,6 +28,7 @@ Make = Callable[[], nn.Module]
 LAYER_AIM, LAYER_S, LAYER_ROUNDS = 0.01, 0.4, 5  # a layer's ratio, of which a table has hundreds
 LAYER_WORST = 0.1  # of a network a layer is a part, and whole networks show what all of them get wrong
 LAYOUT_ROUNDS, LAYOUT_S = 3, 1.0
+EAGERLY = "no CUDA graph could be recorded, so that it was timed eagerly"
 VANILLA_ROUNDS, VANILLA_S = 9, 10.0
 FASTER = 0.99  # of the time of what is there: another form or layout must take less
 LEAST_GPU_MS = 2.0  # of one sample there, in as many replays as that takes
@@ -71,6 +72,8 @@ class Meter:
 
     def __init__(self, form: Form, clock: Clock | None = None) -> None:
         keep_freed_memory()
+        if form.runner == "cuda":
+            torch.backends.cudnn.benchmark = True  # each convolution by what is fastest, as it would be deployed
         self.form = form
         self.device = torch.device(form.device)
         self.clock = clock or Clock(on_cpu=form.device == "cpu")
@@ -102,24 +105,24 @@ class Meter:
             most_s: about how long all others may take, building not counted.
             base_ms: vanilla's milliseconds an image, where they are known from before.
         """
-        with measuring_on(self.device, self.clock.patience_s):  # all of it: trainings wait once
-            yield from self._networks(vanilla, others, shape, most_s, base_ms)
-
-    def _networks(
-        self, vanilla: Make, others: Sequence[Make], shape: Shape, most_s: float, base_ms: float | None
-    ) -> Iterator[Reading]:
-        first = self.deployed(vanilla(), shape)
-        self.layout = layout = self._faster_layout(first, shape)
-        base = self._pass(first, shape, layout)
-        (alone,) = self._in_turn([base], 0.0, VANILLA_S, VANILLA_ROUNDS)
+        with measuring_on(self.device, self.clock.patience_s):  # all of one network: trainings wait once
+            first = self.deployed(vanilla(), shape)
+            self.layout = layout = self._faster_layout(first, shape, least=LAYOUT_ROUNDS)
+            base = self._pass(first, shape, layout)
+            (alone,) = self._in_turn([base], 0.0, VANILLA_S, VANILLA_ROUNDS)
+            eager_ms = self._eager_ms(first, shape, layout)
+        doubt = f"vanilla: {alone.doubt}" if base_ms is None and alone.doubt else ""  # its time is in all figures
+        alone = replace(alone, doubt=alone.doubt if base_ms is None else "")
         base_ms = alone.ms / self.form.batch if base_ms is None else base_ms
-        yield self._reading(alone, base_ms, layout, self._eager_ms(first, shape, layout))
+        yield self._reading(alone, base_ms, layout, eager_ms)
         each = min(20.0, max(2.0, most_s / max(1, len(others))))
         for make in others:
-            network = self.deployed(make(), shape)
-            layout = self._faster_layout(network, shape)
-            _, timing = self._in_turn([base, self._pass(network, shape, layout)], self.clock.aim, each)
-            yield self._reading(timing, base_ms, layout, self._eager_ms(network, shape, layout))
+            with measuring_on(self.device, self.clock.patience_s):
+                network = self.deployed(make(), shape)
+                layout = self._faster_layout(network, shape)
+                _, timing = self._in_turn([base, self._pass(network, shape, layout)], self.clock.aim, each)
+                eager_ms = self._eager_ms(network, shape, layout)
+            yield self._reading(replace(timing, doubt=timing.doubt or doubt), base_ms, layout, eager_ms)
 
     def deployed(self, network: nn.Module, shape: Shape) -> nn.Module:
         """A copy, folded, shuffles too, each operator in the form that is fastest in its place."""
@@ -144,17 +147,20 @@ class Meter:
         if key not in self.chosen:
             shape = (operator.in_channels, *size)
             passes = [self._pass(form, shape, self.layout) for form in forms.values()]
-            timings = self._in_turn(passes, LAYER_AIM, LAYER_S)
+            timings = self._in_turn(passes, LAYER_AIM, LAYER_S, worst=LAYER_WORST)
             ratios = dict(zip(forms, (t.ratio for t in timings), strict=True))
             best = min(ratios, key=lambda name: ratios[name])
-            self.chosen[key] = best if ratios[best] < FASTER else ""
+            best = best if ratios[best] < FASTER else ""
+            if any(timing.doubt for timing in timings):
+                return forms[best]  # the next time it is looked at again
+            self.chosen[key] = best
         return forms[self.chosen[key]]
 
-    def _faster_layout(self, network: nn.Module, shape: Shape) -> str:
+    def _faster_layout(self, network: nn.Module, shape: Shape, least: int = 1) -> str:
         if self.form.runner != "cpu" or self.clock.hurried:
             return "" if self.form.runner == "onnxruntime" else "channels_last"
         passes = [self._pass(network, shape, layout) for layout in LAYOUTS]
-        timings = self._in_turn(passes, 0.05, LAYOUT_S, LAYOUT_ROUNDS, least=1)
+        timings = self._in_turn(passes, 0.05, LAYOUT_S, LAYOUT_ROUNDS, least=least)
         return list(LAYOUTS)[int(timings[1].ratio < FASTER)]
 
     def _in_turn(
@@ -173,7 +179,8 @@ class Meter:
             clock = replace(self.clock, aim=aim, most_s=most_s, worst=worst)
             timings = clock.in_turn(passes, rounds, least)
             self.clock.patience_s = clock.patience_s
-        doubt = "" if alone else "a training on the device did not give way"
+        doubt = "" if alone else "a training or another measurement on the device did not give way"
+        doubt = doubt or (EAGERLY if any(isinstance(run, _Eager) for run in passes) else "")
         return [replace(t, doubt=t.doubt or doubt) for t in timings]
 
     def _pass(self, network: nn.Module, shape: Shape, layout: str) -> Pass:
@@ -218,6 +225,16 @@ class Meter:
         )
 
 
+@dataclass(frozen=True)
+class _Eager:
+    """A pass that could not be recorded as a CUDA graph."""
+
+    run: Pass
+
+    def __call__(self) -> Sample:
+        return self.run()
+
+
 @torch.inference_mode()
 def _forward(module: nn.Module, images: torch.Tensor) -> object:
     return module(images)
@@ -225,19 +242,20 @@ def _forward(module: nn.Module, images: torch.Tensor) -> object:
 
 def _replayed(module: nn.Module, images: torch.Tensor) -> Pass:
     """A forward captured as a CUDA graph and replayed; eager where it can't be captured."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
+    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    side.wait_stream(here)
     with torch.cuda.stream(side):
         for _ in range(3):
             _forward(module, images)
-    torch.cuda.current_stream().wait_stream(side)
+    here.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):
             _forward(module, images)
     except RuntimeError:
+        torch.cuda.set_stream(here)  # where a recording that fails doesn't return by itself
         torch.cuda.synchronize()
-        return _by_events(lambda: _forward(module, images))
+        return _Eager(_by_events(lambda: _forward(module, images)))
 
     def replay() -> tuple[object, ...]:
         graph.replay()

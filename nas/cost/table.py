@@ -7,6 +7,7 @@ is kept beside it.
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -44,7 +45,7 @@ class Prediction:
 
     Args:
         slope: what the sums' differences to vanilla were multiplied by, to agree with whole networks.
-        error: the standard deviation of a whole network's from its prediction, as a share of vanilla's.
+        error: the standard deviation of a whole network's from its prediction, as a share of itself.
         networks: on which both are known.
         doubt: why the measurements can't be trusted; empty where they can.
     """
@@ -56,8 +57,8 @@ class Prediction:
 
     @property
     def in_words(self) -> str:
-        """``predicted to ± 3.1% of vanilla's, by 7 whole networks``, and the doubt if there is one."""
-        said = f"predicted to ± {self.error:.1%} of vanilla's, by {self.networks} whole networks"
+        """``predicted to ± 3.1%, by 7 whole networks``, and the doubt if there is one."""
+        said = f"predicted to ± {self.error:.1%}, by {self.networks} whole networks"
         return f"{said}; can't be trusted: {self.doubt}" if self.doubt else said
 
 
@@ -80,14 +81,20 @@ class CostTable:
 
     @property
     def resolutions(self) -> dict[str, float]:
-        """Metric → the relative difference that is none: it is below what could be noticed, or predicted."""
-        errors = {name: found.error for name, found in self.predictions.items()}
+        """Metric → the relative difference that is none: below what could be noticed, or what two predictions err."""
+        errors = {name: math.sqrt(2) * found.error for name, found in self.predictions.items()}
         return {name: max(METRICS[name].resolution, errors.get(name, 0.0)) for name in self.rest if name in METRICS}
 
     @property
     def doubts(self) -> dict[str, str]:
         """Metric → why its figures can't be trusted."""
         return {name: found.doubt for name, found in self.predictions.items() if found.doubt}
+
+    @property
+    def base(self) -> Costs:
+        """Measured metric → vanilla's figure, of which ratios are taken; without those that can't be trusted."""
+        of = {n: sum(choices[VANILLA][n] for choices in self.slots.values()) for n in self.predictions}
+        return {n: self.rest[n] + of[n] for n in self.predictions if n not in self.doubts}
 
     def total(self, architecture: Architecture) -> Costs:
         """All metrics of an architecture of the table's space."""
@@ -230,7 +237,7 @@ def predicting(table: CostTable, name: str, meter: Any, space: Space, doubt: str
     readings = list(meter.networks(Architecture(space.backbone).inference, makes, space.backbone.shape, WHOLE_S))
     vanilla, measured = readings[0].ms, [reading.ms for reading in readings[1:]]
     of_layers = sum(choices[VANILLA][name] for choices in table.slots.values())
-    sums = [sum(table.slots[s][c][name] for s, c in a.layers) + _unsearched(table, name, a) for a in chosen]
+    sums = [sum(table.slots[s][c][name] for s, c in a.layers) for a in chosen]
     slope, error = fitted_slope([s - of_layers for s in sums], [m - vanilla for m in measured], vanilla)
     slots = {slot: _put_right(choices, name, slope) for slot, choices in table.slots.items()}
     doubts = [doubt, *(f"whole networks: {reading.doubt}" for reading in readings if reading.doubt)]
@@ -238,12 +245,6 @@ def predicting(table: CostTable, name: str, meter: Any, space: Space, doubt: str
     prediction = Prediction(slope, error, len(chosen), said)
     rest = {**table.rest, name: vanilla - of_layers}
     return replace(table, rest=rest, slots=slots, predictions={**table.predictions, name: prediction})
-
-
-def _unsearched(table: CostTable, name: str, architecture: Architecture) -> float:
-    """Of slots that an architecture does not name: they are vanilla."""
-    named = {slot for slot, _ in architecture.layers}
-    return sum(choices[VANILLA][name] for slot, choices in table.slots.items() if slot not in named)
 
 
 def _put_right(choices: Mapping[Choice, Costs], name: str, slope: float) -> dict[Choice, Costs]:
@@ -256,11 +257,7 @@ def _put_right(choices: Mapping[Choice, Costs], name: str, slope: float) -> dict
 def spread_out(table: CostTable, name: str, space: Space, count: int = WHOLE, seed: int = 0) -> list[Architecture]:
     """Architectures whose predicted cost goes from the least to the most: random ones, each leaning to one side."""
     rng = np.random.default_rng(seed)
-    options = [
-        np.array([sum(table.slots[s][c][name] for s, c in zip(v.slots, o.choices, strict=True)) for o in v.options])
-        for v in space.variables
-    ]
-    found: dict[str, Architecture] = {}
+    found, options = dict[str, Architecture](), table.options(space, name)
     for lean in np.linspace(-LEAN, LEAN, count):
         scores = [lean * _standard(column) + rng.gumbel(size=len(column)) for column in options]
         architecture = space.architecture([int(score.argmax()) for score in scores])
@@ -276,8 +273,8 @@ def _standard(column: NDArray[np.float64]) -> NDArray[np.float64]:
 def fitted_slope(sums: Sequence[float], measured: Sequence[float], vanilla: float) -> tuple[float, float]:
     """Of differences to vanilla: what predicted ones are to be multiplied by, and the error that is left.
 
-    The slope leans to 1 where there is little to learn from. The error is the standard deviation of what was left out
-    from what the others predict, as a share of ``vanilla``.
+    The slope leans to 1 where there is little to learn from. The error is the standard deviation of each that was left
+    out from what the others predict, as a share of what was measured of it.
     """
     x, y = np.array(sums) / vanilla, np.array(measured) / vanilla
 
@@ -288,7 +285,7 @@ def fitted_slope(sums: Sequence[float], measured: Sequence[float], vanilla: floa
 
     everyone = np.ones(len(x), bool)
     others = [everyone & (np.arange(len(x)) != i) for i in range(len(x))]
-    left = [y[i] - slope(others[i]) * x[i] for i in range(len(x))]
+    left = [(y[i] - slope(others[i]) * x[i]) / (1 + y[i]) for i in range(len(x))]
     error = float(np.sqrt(np.mean(np.square(left)))) if left else 0.0
     return slope(everyone), error
 

@@ -8,7 +8,7 @@ from search_spaces.checks import BadInput
 from search_spaces.late import Late
 
 from ..cost.table import CostTable
-from ..devices import device_for_costs, measures_here
+from ..devices import device_for_costs
 from ..form import parse_form
 from ..front import pareto_front
 from ..pooled import Pooled
@@ -109,6 +109,7 @@ class Ending:
             best = best_of(self.run, records, found)
             if waits:
                 self._say_what_is_left(watch)
+            self._say_doubts(found.measured, watch)
         else:
             measured, left = (self._known(), True) if interrupted else self._measured(records, beside, watch)
             found = self._found(measured)
@@ -171,11 +172,16 @@ class Ending:
         noise = noise_in(self._found(known).pool)
         wanted = to_be_measured(self.run, records, (*beside, *self.run.judged("final")), noise, self.table.resolutions)
         try:
-            found = measured_too(known, wanted, self.exporter.space.backbone, form, self.there, self.table.device)
+            found = measured_too(
+                known, wanted, self.exporter.space.backbone, form, self.there, self.table.device, self.table.base
+            )
         except BadInput as error:  # what was trained is no worse for it
             watch.said(f"whole networks are not timed: {error}")
-            return before, not measures_here(question)
+            return before, True
+        self._say_doubts(found, watch)
+        return found, False
+
+    def _say_doubts(self, found: Measured, watch: Watch) -> None:
         if found.doubt:
             watch.said(f"latencies can't be trusted, {found.doubt}")
             watch.said(f"to measure them again: --resume {self.run.folder} --remeasure")
-        return found, False

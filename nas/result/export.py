@@ -108,9 +108,10 @@ class Exporter:
 
     def _whole(self, record: Record, measured: Measured, name: str) -> dict[str, Any]:
         """Of a figure that was measured of the whole network: the reading, beside what its layers had predicted."""
-        reading = measured.details.get(record.key, {}).get(name) or {"error": measured.of(record)[name][1]}
+        known = measured.details.get(record.key, {}).get(name) or {"error": measured.of(record)[name][1]}
+        how, reading = {**measured.how, **known.get("how", {})}, {n: v for n, v in known.items() if n != "how"}
         predicted = {"predicted": record.costs[name]} if name in record.costs else {}
-        return {**measured.how, "method": "whole network, in turn with vanilla", **reading, **predicted}
+        return {**how, "method": "whole network, in turn with vanilla", **reading, **predicted}
 
     def _of_layers(self, name: str) -> dict[str, Any]:
         found = self.table.predictions.get(name)

@@ -21,9 +21,18 @@ Run = Callable[..., Any]
 
 
 def measured_too(
-    before: Measured, records: Sequence[Record], backbone: Backbone, form: Form, run: Run, device: str = ""
+    before: Measured,
+    records: Sequence[Record],
+    backbone: Backbone,
+    form: Form,
+    run: Run,
+    device: str = "",
+    base: Mapping[str, float] | None = None,
 ) -> Measured:
     """What was measured before, and those of ``records`` that were not, measured now beside vanilla.
+
+    Args:
+        base: metric → vanilla's figure by which budgets were set; what was measured before comes first.
 
     Raises:
         BadInput: ``run`` runs where another ``device`` is.
@@ -32,9 +41,13 @@ def measured_too(
     missing = {r.key: r.built_architecture() for r in records if r.key not in before.networks and r.key != vanilla.key}
     if not missing and vanilla.key in before.networks:
         return before
-    base = {metric: value for metric, (value, _) in before.networks.get(vanilla.key, {}).items()}
-    known = given(backbone.name), form, vanilla, list(missing.values()), base
+    earlier = {metric: value for metric, (value, _) in before.networks.get(vanilla.key, {}).items()}
+    known = given(backbone.name), form, vanilla, list(missing.values()), {**(base or {}), **earlier}
     found, how = run(read_networks, *known, METRICS, device)
+    for metric, of_vanilla in before.details.get(vanilla.key, {}).items():
+        if "doubt" in of_vanilla:  # its milliseconds are in all figures
+            for of in found.values():
+                of[metric].setdefault("doubt", f"vanilla: {of_vanilla['doubt']}")
     details = {**found, **before.details}
     figures = {key: {m: (r["ms"], r["error"]) for m, r in of.items()} for key, of in found.items()}
     return Measured({**figures, **before.networks}, {**how, **before.how}, details)
@@ -58,6 +71,7 @@ def read_networks(
     Raises:
         BadInput: another device is here.
     """
+    others = list({a.key: a for a in others if a.key != vanilla.key}.values())  # vanilla is measured alone
     if device and (here := device_name(form.device)) != device:
         raise BadInput(f"latency is that of {device}, found was {here}")
     OWN.update(models)
@@ -72,5 +86,8 @@ def read_networks(
         readings = meter.networks(vanilla.inference, makes, vanilla.backbone.shape, base_ms=base.get(name))
         for key, reading in zip(found, readings, strict=True):
             found[key][name] = reading.to_dict()
-        how |= meter.how()
+        said = meter.how()
+        for of in found.values():
+            of[name] |= {"how": said}  # a resume may find other versions than the first leg
+        how |= said
     return found, how

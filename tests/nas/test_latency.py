@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +19,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import nas.latency
-from nas.cost.clock import BUSY, HOPELESS_ROUNDS, MOST_ROUNDS, WORST, Clock, Load, Pass, Sample, Timing
+from nas.command_line import main
+from nas.cost.apart import measure_apart
+from nas.cost.clock import BUSY, HOPELESS_ROUNDS, MOST_ROUNDS, WORST, Clock, Load, Pass, Sample, Timing, _clocks
 from nas.cost.latency import LAYER_WORST, Meter, Reading
 from nas.cost.table import CostTable, Prediction, fitted_slope, predicting, spread_out, table_from, table_to_document
 from nas.form import RUNNERS, Form, parse_form
@@ -43,6 +48,9 @@ class Quiet(Load):
 
     def others(self) -> float:
         return self.share
+
+    def since(self, began: tuple[float, float, float]) -> float:
+        return self.others()
 
 
 def clock(share: float = 0.0, **how: Any) -> Clock:
@@ -241,6 +249,80 @@ def test_what_was_measured_is_never_measured_again(monkeypatch: pytest.MonkeyPat
     assert kept.details == then.details
 
 
+def test_ratios_are_of_the_milliseconds_that_budgets_were_set_by() -> None:
+    half = record("half", load_space("mixed_resnet20").uniform(Choice.of("spconv", alpha=1 / 2, groups=1)))
+
+    def run(function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    found = measured_too(Measured({}, {}), [half], RESNET20, parse_form("cpu"), run, base={"latency_ms": 123.0})
+    reading = found.details[half.key]["latency_ms"]
+    assert found.networks[Architecture(RESNET20).key]["latency_ms"][0] == 123.0
+    assert reading["ms"] == pytest.approx(123.0 * reading["ratio"])
+    assert reading["how"]["latency_on"] == "cpu:fp32:b1"
+
+
+def test_a_table_knows_the_milliseconds_that_its_budgets_are_set_by() -> None:
+    space = load_space("mixed_resnet20")
+    slots = {name: {VANILLA: {"flops": 1.0, "latency_ms": 0.5}} for name in space.slots}
+    for doubt in ("", "busy"):
+        predictions = {"latency_ms": Prediction(doubt=doubt)}
+        table = CostTable({"flops": 1.0, "latency_ms": 2.0}, slots, "a device", predictions=predictions)
+        total = table.total(space.uniform(VANILLA))["latency_ms"]
+        assert table.base == ({} if doubt else {"latency_ms": pytest.approx(total)})
+
+
+def test_a_doubt_of_vanilla_is_one_of_all_that_it_scales() -> None:
+    """Whether it was measured just now, or when the run ended before; not where its figure comes from elsewhere."""
+    shares = iter([0.9] * 3 + [0.0] * 1000)
+
+    class Leaving(Quiet):
+        def others(self) -> float:
+            return next(shares)
+
+    def first(base_ms: float | None) -> tuple[Reading, Reading]:
+        meter = Meter(parse_form("cpu"), clock(most_s=0.0, load=Leaving()))
+        made = lambda: nn.Conv2d(4, 4, 1)  # noqa: E731
+        vanilla, other = meter.networks(made, [made], (4, 8, 8), base_ms=base_ms)
+        return vanilla, other
+
+    vanilla, other = first(None)
+    assert vanilla.doubt == "other work took 90% of the cores meanwhile"
+    assert other.doubt == f"vanilla: {vanilla.doubt}"
+    shares = iter([0.9] * 3 + [0.0] * 1000)
+    assert [reading.doubt for reading in first(5.0)] == ["", ""]
+
+    key, half = Architecture(RESNET20).key, record("h", load_space("mixed_resnet20").uniform(VANILLA))
+    before = Measured({key: {"latency_ms": (9.0, 0.1)}}, {}, {key: {"latency_ms": {"doubt": "busy"}}})
+    new = {"new": {"latency_ms": {"ms": 1.0, "error": 0.1}}}
+    found = measured_too(before, [replace(half, key="new")], RESNET20, parse_form("cpu"), lambda *_: (new, {}))
+    assert found.details["new"]["latency_ms"]["doubt"] == "vanilla: busy"
+
+
+def test_a_form_that_was_chosen_in_doubt_is_looked_at_again() -> None:
+    layer = (
+        Choice.of("spconv", alpha=1 / 2, groups=2).build(load_space("mixed_resnet20").slots["layer1.0.conv1"]).eval()
+    )
+    for share, kept in ((0.9, 0), (0.0, 1)):
+        meter = Meter(parse_form("cpu"), clock(share, most_s=0.0))
+        meter.deployed(layer, (16, 32, 32))
+        assert len(meter.chosen) == kept
+
+
+def test_work_that_begins_meanwhile_is_noticed() -> None:
+    """Over the very time that was measured, not over the half second before it."""
+
+    class Later(Quiet):
+        def since(self, began: tuple[float, float, float]) -> float:
+            return 0.8
+
+    assert "80%" in clock(load=Later()).in_turn(passes([10, 8], lambda i: 1))[1].doubt
+    load, began = Load(), _clocks()
+    code = "import time\nend = time.time() + 0.6\nwhile time.time() < end: pass"
+    subprocess.run([sys.executable, "-S", "-c", code], check=True)
+    assert load.since(began) > 0.3 / (os.cpu_count() or 1)  # of a core, for most of the time
+
+
 def test_a_figure_in_doubt_breaks_no_budget() -> None:
     sure, doubted = record("sure", latency_ms=9.0, flops=1e9), record("doubted", latency_ms=9.0, flops=1e9)
     details = {"sure": {"latency_ms": {"ms": 20.0}}, "doubted": {"latency_ms": {"ms": 20.0, "doubt": "others"}}}
@@ -289,7 +371,7 @@ def test_sums_are_put_right_by_whole_networks(slope: float, noise: float) -> Non
     for architecture, ms in zip(chosen, truth[1:], strict=True):
         assert found.total(architecture)["latency_ms"] == pytest.approx(ms, rel=0.01 + 3 * noise)
     assert table_from(json.loads(json.dumps(table_to_document(with_all(found))))) == with_all(found)
-    assert found.resolutions["latency_ms"] == max(0.01, prediction.error)
+    assert found.resolutions["latency_ms"] == max(0.01, math.sqrt(2) * prediction.error)
 
 
 def choices(variable: Any) -> list[Choice]:
@@ -304,7 +386,7 @@ def with_all(table: CostTable) -> CostTable:
     return replace(table, slots=slots, rest={"flops": 1.0, "params": 1.0, **table.rest})
 
 
-@given(st.floats(0.4, 1.8), st.lists(st.floats(-0.6, 0.3), min_size=4, max_size=12))
+@given(st.floats(0.4, 1.8), st.lists(st.floats(-0.5, 0.3), min_size=4, max_size=12))
 @settings(deadline=None)
 def test_a_slope_is_found_where_there_is_something_to_find(slope: float, differences: list[float]) -> None:
     found, error = fitted_slope(differences, [slope * d for d in differences], 1.0)
@@ -313,6 +395,35 @@ def test_a_slope_is_found_where_there_is_something_to_find(slope: float, differe
     assert abs(found - slope) <= abs(1 - slope) * 0.02**2 / (told + 0.02**2) + 1e-9
     assert error >= 0
     assert fitted_slope([0.0], [0.0], 1.0) == (1.0, 0.0)
+
+
+@given(st.floats(-0.5, 0.3), st.floats(0.01, 0.15))
+def test_the_error_is_a_share_of_each_network_itself(difference: float, error: float) -> None:
+    """Of networks that are all predicted alike, and differ to both sides: fast ones by fewer milliseconds."""
+    measured = [(1 + difference) / (1 + e) - 1 for e in (error, -error)] * 10
+    _, found = fitted_slope([difference] * 20, measured, 1.0)
+    assert found == pytest.approx(error, rel=0.3)
+
+
+@pytest.mark.parametrize("said", ["10min", "-1", "nan", "inf"])
+def test_no_patience_is_said_in_one_line(said: str, monkeypatch: pytest.MonkeyPatch, exported: Path) -> None:
+    """Also where another process measures."""
+    monkeypatch.setenv("LAYERWISE_NAS_PATIENCE_S", said)
+    with pytest.raises(BadInput, match=f"must be seconds, such as 60, or 0 for a hurry; got '{said}'"):
+        Clock()
+    if said == "10min":
+        with pytest.raises(BadInput, match="must be seconds"):
+            measure_apart(load_space("mixed_resnet20"), parse_form("cpu"), lambda text: None)
+
+
+def test_onnxruntime_that_is_not_there_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nas.form.find_spec", lambda name: None)
+    assert nas.latency.main([str(exported), "--latency-on", "onnxruntime"]) == 2
+    assert "needs the extra [export]" in capsys.readouterr().err
+    assert main(["--space", "mixed_resnet20", "--dry-run", "--latency-on", "onnxruntime"]) == 2
+    assert "needs the extra [export]" in capsys.readouterr().err
 
 
 def test_the_front_resolves_no_finer_than_the_prediction() -> None:
@@ -345,12 +456,24 @@ def test_any_architecture_is_measured_beside_vanilla(exported: Path, capsys: pyt
     found = json.loads(capsys.readouterr().out)
     assert found["how"]["batch"] == 2
     assert list(found["networks"]) == ["vanilla", str(exported)]
+    assert found["networks"]["vanilla"]["ratio"] == 1
     doubted = any("doubt" in reading for reading in found["networks"].values())
     assert status == (3 if doubted else 0)
     assert nas.latency.main([str(exported)]) in (0, 3)
     shown = capsys.readouterr().out
     assert "of vanilla" in shown
     assert "latency_on cpu:fp32:b1" in shown
+
+
+def test_one_architecture_in_several_files(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As ``best.yaml front/*.yaml`` names it; and vanilla itself."""
+    same, vanilla = tmp_path / "0001.yaml", tmp_path / "0002.yaml"
+    same.write_bytes(exported.read_bytes())
+    vanilla.write_text(yaml.safe_dump(Architecture(RESNET20).to_dict()))
+    assert nas.latency.main([*map(str, (exported, same, vanilla)), "--json"]) in (0, 3)
+    found = json.loads(capsys.readouterr().out)["networks"]
+    assert found[str(exported)] == found[str(same)]
+    assert found[str(vanilla)] == found["vanilla"]
 
 
 def test_mistakes_are_told_in_one_line(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,7 +501,7 @@ def test_doubts_of_a_table() -> None:
     table = CostTable({}, {}, "a device", predictions={"latency_ms": Prediction(0.9, 0.031, 7, "busy")})
     assert table.doubts == {"latency_ms": "busy"}
     assert distrusted(table) == "latencies can't be trusted: busy; a new search measures them again"
-    said = "predicted to ± 3.1% of vanilla's, by 7 whole networks"
+    said = "predicted to ± 3.1%, by 7 whole networks"
     assert table.predictions["latency_ms"].in_words == f"{said}; can't be trusted: busy"
     sure = replace(table, predictions={"latency_ms": Prediction(0.9, 0.031, 7)})
     assert (sure.doubts, distrusted(sure), sure.predictions["latency_ms"].in_words) == ({}, None, said)
