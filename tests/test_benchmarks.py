@@ -147,6 +147,7 @@ def test_the_usual_way_trains_on_such_images_as_ours() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_our_search_and_the_usual_one(tmp_path: Path) -> None:
     """On a small space: of the main job's the costs alone take a minute."""
     words = ["--short", "--space", "mixed_resnet20", "--budget", "9MFLOPs", "--trials", "2", "--proposals", "2"]
