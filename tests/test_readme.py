@@ -48,7 +48,7 @@ def test_a_search_from_python(tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text(first + second + last_line, encoding="utf-8")
     measured_beforehand(tmp_path / "results", "mixed_resnet20")
     command = [sys.executable, "example.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=None, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     *front, run, last = done.stdout.splitlines()
     assert all(re.fullmatch(r"\d+\.\d% \d+ \d+\.\d+", line) for line in front)
