@@ -75,7 +75,7 @@ def main() -> None:
     summary = {name: differences(found["first"], found[name]) for name in ("second", "busy")}
     print(json.dumps(summary, indent=1))
     if wanted.output:
-        document: dict[str, Any] = {"how": Meter(parse_form(wanted.latency_on)).how(), **summary}
+        document: dict[str, Any] = {"how": Meter(parse_form(wanted.latency_on)).how(), "differ": summary}
         document |= {name: [reading.to_dict() for reading in readings] for name, readings in found.items()}
         wanted.output.write_text(json.dumps(document, indent=1) + "\n")
 

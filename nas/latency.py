@@ -1,6 +1,5 @@
 """The latency of architectures beside vanilla, as they would be deployed: ``python -m nas.latency ARCH.yaml …``."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from search_spaces.checks import BadInput
 from search_spaces.late import Late
+from search_spaces.one_line import BAD_INPUT, Parser
 
 from .form import WORDING, parse_form
 from .result.tables import print_lines, print_table
@@ -30,7 +30,7 @@ _load, _read, _has_cuda, _vanilla, _imported = (  # torch alone takes two second
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 2 after a mistake, told in one line; 3 where a figure can't be trusted."""
-    parser = argparse.ArgumentParser(prog="python -m nas.latency", description=__doc__)
+    parser = Parser("python -m nas.latency", description=__doc__)
     parser.add_argument("architectures", nargs="+", type=Path, metavar="ARCH.yaml", help="as a run exports them")
     parser.add_argument("--latency-on", help=f"{WORDING} (default: cuda where there is a GPU, else cpu)")
     parser.add_argument("--model", help="PACKAGE.MODULE:FUNCTION, where the YAMLs name a network of your own code")
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = measured(wanted.architectures, wanted.latency_on)
     except BadInput as error:
         print(f"nas.latency: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     if wanted.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:

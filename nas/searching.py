@@ -35,6 +35,7 @@ from .run.journal import TornWarning
 from .run.provenance import provenance
 from .run.run import require_new
 from .stages import Stages
+from .watch.log import Log
 from .watch.watch import Several, Watch
 from .watchers import watched
 
@@ -134,6 +135,8 @@ def go_on(folder: Path, written: Mapping[str, Any], watch: Watch, given: Data = 
             ending = Ending(run, space, table, stages, place_of(run.question, None))
             if ending.there is None and not ending.is_over and (cluster := _joined(run.question, stack)) is not None:
                 ending.there = partial(cluster.on_a_gpu, watch.doing)
+            if ending.there is not None and not ending.is_over:
+                watch = Several([watch, Log(run.state / "search.log")])
             outcome = ending.outcome(watch)
             copy_all(mirror_of(run), watch)
             return outcome

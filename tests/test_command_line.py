@@ -21,7 +21,8 @@ from .beforehand import measured_beforehand
 
 ROOT = Path(__file__).parent.parent
 ALONE = ["--judge", "scratch", "--repeats", "0", "--final", "0"]  # the trials; other stages have their own tests
-SMALL = [*ALONE, "--space", "mixed_resnet20", "--epochs", "1", "--no-references"]
+TINY = ["--epochs", "1", "--proxy-resolution", "16"]  # half a minute of scoring a trial becomes seconds
+SMALL = [*ALONE, "--space", "mixed_resnet20", *TINY, "--no-references"]
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -234,6 +235,7 @@ def test_a_whole_run(cache: Path) -> None:
     recount = subprocess.run([sys.executable, "benchmarks/recount.py", str(cache / "whole")], cwd=ROOT, check=False)
     assert recount.returncode == 0
     nothing_changes_without_anything_to_do(cache / "whole")
+    whole_networks_alone_are_measured_again(cache / "whole")
 
 
 @pytest.mark.slow
@@ -281,6 +283,23 @@ def nothing_changes_without_anything_to_do(folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing is left to do" in done.stdout
     assert contents() == before
+
+
+def whole_networks_alone_are_measured_again(folder: Path) -> None:
+    """``--resume RUN --remeasure``; the costs, by which candidates were proposed, stay. What it said is in the log."""
+    run, kept = Run.read(folder), [folder / "trials.jsonl", folder / "state" / "costs.json"]
+    before = [p.read_bytes() for p in kept]
+    assert run.measured is not None
+    command = [sys.executable, "launch.py", "--resume", str(folder), "--remeasure", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = Run.read(folder).measured
+    assert again is not None
+    assert again["networks"].keys() == run.measured["networks"].keys()
+    assert all(found != run.measured["networks"][key] for key, found in again["networks"].items())
+    assert [p.read_bytes() for p in kept] == before
+    hurried = "latencies can't be trusted"  # as tests measure
+    assert hurried in (folder / "state" / "search.log").read_text().splitlines()[-2]
 
 
 @pytest.mark.slow

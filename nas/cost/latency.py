@@ -6,6 +6,7 @@ A candidate's milliseconds are its ratio to vanilla times vanilla's, so that fig
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -105,7 +106,7 @@ class Meter:
             most_s: about how long all others may take, building not counted.
             base_ms: vanilla's milliseconds an image, where they are known from before.
         """
-        with measuring_on(self.device, self.clock.patience_s):  # all of one network: trainings wait once
+        with self._alone():  # all of one network: trainings wait once
             first = self.deployed(vanilla(), shape)
             self.layout = layout = self._faster_layout(first, shape, least=LAYOUT_ROUNDS)
             base = self._pass(first, shape, layout)
@@ -117,7 +118,7 @@ class Meter:
         yield self._reading(alone, base_ms, layout, eager_ms)
         each = min(20.0, max(2.0, most_s / max(1, len(others))))
         for make in others:
-            with measuring_on(self.device, self.clock.patience_s):
+            with self._alone():
                 network = self.deployed(make(), shape)
                 layout = self._faster_layout(network, shape)
                 _, timing = self._in_turn([base, self._pass(network, shape, layout)], self.clock.aim, each)
@@ -163,6 +164,14 @@ class Meter:
         timings = self._in_turn(passes, 0.05, LAYOUT_S, LAYOUT_ROUNDS, least=least)
         return list(LAYOUTS)[int(timings[1].ratio < FASTER)]
 
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """On the device; whether nobody else is. What was waited for that is taken off the clock's patience."""
+        start = time.monotonic()
+        with measuring_on(self.device, max(0.0, self.clock.patience_s)) as alone:
+            self.clock.patience_s -= time.monotonic() - start
+            yield alone
+
     def _in_turn(
         self,
         passes: Sequence[Pass],
@@ -173,9 +182,7 @@ class Meter:
         worst: float = WORST,
     ) -> list[Timing]:
         """By the clock, alone on the device."""
-        start = time.monotonic()
-        with measuring_on(self.device, max(0.0, self.clock.patience_s)) as alone:
-            self.clock.patience_s -= time.monotonic() - start
+        with self._alone() as alone:
             clock = replace(self.clock, aim=aim, most_s=most_s, worst=worst)
             timings = clock.in_turn(passes, rounds, least)
             self.clock.patience_s = clock.patience_s

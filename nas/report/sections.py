@@ -131,14 +131,14 @@ def _front_table(facts: Facts) -> Part:
 
 
 def _row(facts: Facts, record: Record, costs: Sequence[str], is_best: bool) -> list[str]:
-    model, own = facts.by_model(record), facts.measured.costs(record)
+    model, own, sure = facts.by_model(record), facts.measured.costs(record), facts.measured.sure_costs(record)
     return [
         f"{record.name} (best.yaml)" if is_best else record.name,
         f"{100 * (record.accuracy or 0):.2f}" + (f" ± {100 * facts.noise:.2f}" if facts.noise else ""),
         "" if model is None else f"{100 * model[0]:.2f} ± {100 * model[1]:.2f}",
         "" if record.test_accuracy is None else f"{100 * record.test_accuracy:.2f}",
         *("" if name not in own else in_column(name, own[name]) for name in costs),
-        "no" if broken(facts.run.question.budget, own) else "yes",
+        "no" if broken(facts.run.question.budget, sure) else "yes",
     ]
 
 

@@ -43,7 +43,7 @@ def deployed_forms(operator: FoldedSPConv, size: tuple[int, int], on_gpu: bool) 
     ``grouped`` and ``dense`` run everywhere; ``epilogue`` and ``fused`` are for NVIDIA GPUs, where Triton is there.
     """
     binary = any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children())
-    if binary or _reads_padding_alone(operator):
+    if binary or reads_padding_alone(operator):
         return {}
     forms: dict[str, nn.Module] = {"grouped": DeployedSPConv(operator)}
     dense = dense_kernel(operator, size)
@@ -55,7 +55,7 @@ def deployed_forms(operator: FoldedSPConv, size: tuple[int, int], on_gpu: bool) 
     return {name: form.eval() for name, form in forms.items()}
 
 
-def _reads_padding_alone(operator: FoldedSPConv) -> bool:
+def reads_padding_alone(operator: FoldedSPConv) -> bool:
     """Whether some windows lie in the padding: with channels_last, oneDNN up to 3.12 may crash there (its #5942)."""
     geometry = zip(operator.kernel_size, operator.padding, operator.dilation, strict=True)
     return any(p > d * (k - 1) for k, p, d in geometry)

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from .base import pooled, rescale
-from .spconv_deployed import FoldedSPConv, attention_gain, dense_kernel, heavy_conv, light_bias
+from .spconv_deployed import FoldedSPConv, attention_gain, dense_kernel, heavy_conv, light_bias, reads_padding_alone
 
 
 def plain_forms(operator: FoldedSPConv, size: tuple[int, int]) -> dict[str, nn.Module]:
     """All of a folded SPConv that have its function exactly at this input size ``(H, W)``, by name."""
-    if any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children()):
-        return {}  # binary
+    binary = any(type(m) not in (nn.Conv2d, nn.Identity) for m in operator.children())
+    if binary or reads_padding_alone(operator):
+        return {}
     forms: dict[str, nn.Module] = {"plain": PlainSPConv(operator)} if operator.heavy == "gwc+pwc" else {}
     dense = dense_kernel(operator, size)
     if dense is not None:

@@ -31,7 +31,8 @@ from ..disks import small_disk
 
 ROOT = Path(__file__).parent.parent.parent
 ALONE = ["--judge", "scratch", "--repeats", "0", "--final", "0"]  # the trials; other stages have their own tests
-SMALL = [*ALONE, "--space", "mixed_resnet20", "--epochs", "1", "--no-references", "--sampler", "random"]
+TINY = ["--epochs", "1", "--proxy-resolution", "16"]  # half a minute of scoring a trial becomes seconds
+SMALL = [*ALONE, "--space", "mixed_resnet20", *TINY, "--no-references", "--sampler", "random"]
 
 NO_MEMORY = """
 import resource, sys, torch

@@ -5,7 +5,9 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from search_spaces import VANILLA, Architecture, Backbone, Choice, fold, load_sp
 from search_spaces.checks import BadInput
 from search_spaces.operators import OPERATORS
 from trainers.report import Status
+from trainers.turns import measuring_on
 
 RESNET20 = Backbone("resnet20", 10, 32)
 SHAPE = (3, 32, 32)
@@ -300,6 +303,38 @@ def test_a_doubt_of_vanilla_is_one_of_all_that_it_scales(monkeypatch: pytest.Mon
     assert found.details["new"]["latency_ms"]["doubt"] == "vanilla: busy"
 
 
+def test_patience_is_for_all_networks_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has the device and never leaves it: who waited for the first network waits for no other."""
+    monkeypatch.setattr(Meter, "_pass", lambda *_: lambda: Sample(8.0))
+    waits = []
+
+    def waiting(device: torch.device, patience_s: float) -> AbstractContextManager[bool]:
+        waits.append(patience_s)
+        return measuring_on(device, patience_s)
+
+    monkeypatch.setattr("nas.cost.latency.measuring_on", waiting)
+    held, done = threading.Event(), threading.Event()
+
+    def holding() -> None:
+        with measuring_on(torch.device("cpu"), 60.0):
+            held.set()
+            done.wait(60.0)
+
+    holder = threading.Thread(target=holding)
+    holder.start()
+    try:
+        assert held.wait(60.0)
+        meter = Meter(parse_form("cpu"), clock(most_s=0.0, patience_s=0.2))
+        made = lambda: nn.Conv2d(4, 4, 1)  # noqa: E731
+        found = list(meter.networks(made, [made] * 3, (4, 8, 8)))
+    finally:
+        done.set()
+        holder.join()
+    assert waits[0] == 0.2
+    assert set(waits[1:]) == {0.0}
+    assert all("did not give way" in reading.doubt for reading in found)
+
+
 def test_a_form_that_was_chosen_in_doubt_is_looked_at_again() -> None:
     layer = (
         Choice.of("spconv", alpha=1 / 2, groups=2).build(load_space("mixed_resnet20").slots["layer1.0.conv1"]).eval()
@@ -482,11 +517,15 @@ def test_mistakes_are_told_in_one_line(exported: Path, tmp_path: Path, capsys: p
     other.write_text(yaml.safe_dump(Architecture(Backbone("resnet20", 100, 32)).to_dict()))
     wrong = [[str(tmp_path / "none.yaml")], [str(exported), str(other)], [str(exported), "--latency-on", "tpu"]]
     wrong += [] if torch.cuda.is_available() else [[str(exported), "--latency-on", "cuda"]]
-    for arguments in wrong:
-        assert nas.latency.main(arguments) == 2
+    for arguments in [*wrong, [], [str(exported), "--latencyon", "cpu"]]:
+        try:
+            status = nas.latency.main(arguments)
+        except SystemExit as ended:  # argparse's own way out
+            status = int(str(ended.code))
+        assert status == 2
         said = capsys.readouterr()
         assert said.out == ""
-        assert said.err.startswith("nas.latency: ")
+        assert said.err.removeprefix("python -m ").startswith("nas.latency: ")
         assert said.err.count("\n") == 1
 
 

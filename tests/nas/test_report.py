@@ -159,12 +159,15 @@ def test_latency_is_shown_with_its_error_and_its_doubt(
 ) -> None:
     known = replace(table, predictions={"latency_ms": Prediction(0.9, 0.031, 7, doubt)})
     run = made(tmp_path / "run", 10, space, known, finals=False)
-    key = run.candidates[0].key
-    reading = {"ms": 1.0, "error": 0.1, **({"doubt": "its ratio scatters"} if doubt else {})}
+    key, predicted = run.candidates[0].key, run.candidates[0].costs["latency_ms"]
+    reading = {"ms": 2 * predicted, "error": 0.1, **({"doubt": "its ratio scatters"} if doubt else {})}
     details = {key: {"latency_ms": reading}}
-    whole = Measured({key: {"latency_ms": (1.0, 0.1)}}, {"latency_on": "cpu:fp32:b1"}, details).to_document()
+    whole = Measured({key: {"latency_ms": (2 * predicted, 0.1)}}, {"latency_on": "cpu:fp32:b1"}, details).to_document()
     run.write_measured({"trials": [], "complete": True, **whole})
+    run = replace(run, question=replace(run.question, budget=(parse_budget(f"{1.5 * predicted}ms"),)))
     html = html_module.unescape(write_report(run).read_text())
+    row = next(line for line in re.findall(r"<tr>.*?</tr>", html, re.S) if f">{run.candidates[0].name}" in line)
+    assert (">no<" in row) == (not doubt)  # a figure in doubt breaks no budget that the prediction keeps
     assert "predicted to ± 3.1%, by 7 whole networks" in html
     assert f"cpu:fp32:b1 on {table.device}" in html
     assert ("Can't be trusted: ms, summed over layers (other work took 55%" in html) == bool(doubt)
