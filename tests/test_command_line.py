@@ -287,16 +287,16 @@ def nothing_changes_without_anything_to_do(folder: Path) -> None:
 
 def whole_networks_alone_are_measured_again(folder: Path) -> None:
     """``--resume RUN --remeasure``; the costs, by which candidates were proposed, stay. What it said is in the log."""
-    run, kept = Run.read(folder), [folder / "trials.jsonl", folder / "state" / "costs.json"]
+    measured, kept = Run.read(folder).measured, [folder / "trials.jsonl", folder / "state" / "costs.json"]
     before = [p.read_bytes() for p in kept]
-    assert run.measured is not None
+    assert measured is not None
     command = [sys.executable, "launch.py", "--resume", str(folder), "--remeasure", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     again = Run.read(folder).measured
     assert again is not None
-    assert again["networks"].keys() == run.measured["networks"].keys()
-    assert all(found != run.measured["networks"][key] for key, found in again["networks"].items())
+    assert again["networks"].keys() == measured["networks"].keys()
+    assert all(found != measured["networks"][key] for key, found in again["networks"].items())
     assert [p.read_bytes() for p in kept] == before
     hurried = "latencies can't be trusted"  # as tests measure
     assert hurried in (folder / "state" / "search.log").read_text().splitlines()[-2]
