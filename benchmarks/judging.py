@@ -29,6 +29,7 @@ from trainers.data import DATASETS
 from trainers.data.base import ImageData
 from trainers.judges import JUDGES, WANT_PARENT
 from trainers.judges.base import Setting
+from trainers.loop import is_fast
 from trainers.recipe import PARENT, RECIPES, SCRATCH, Recipe
 from trainers.report import Report
 
@@ -138,7 +139,10 @@ def entry(job: Job, report: Report) -> dict[str, Any]:
 
 
 def device() -> dict[str, Any]:
-    return {**describe(parse_form("cpu")), "date": time.strftime("%Y-%m-%d")}
+    """What trains here, and in which type."""
+    here = describe(parse_form("cpu"))
+    dtype = "bfloat16" if is_fast(torch.device("cpu")) else "float32"
+    return {**{n: here[n] for n in ("device", "torch", "threads")}, "dtype": dtype, "date": time.strftime("%Y-%m-%d")}
 
 
 def write(path: Path | None, document: Mapping[str, Any]) -> None:

@@ -100,10 +100,9 @@ def by_model(run: Run) -> tuple[Networks, Networks]:
 
 def summary(verdict: Verdict, run: Run) -> dict[str, Any]:
     """Each network's mean in points with its error, the most accurate first."""
-    trials: list[Record] = run.candidates
     return {
         "sentence": verdict.sentence(),
-        "trials": len(trials),
+        "trials": sum(r.name.isdigit() for r in run.candidates),  # not the uniform settings among them
         "budget": [str(b) for b in run.question.budget],
         "std_between_seeds": 100 * verdict.std,
         "networks": {
