@@ -1,6 +1,7 @@
 """What a run judges beside its trials: the parent before them, repeats and the final stage behind them."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 from search_spaces import VANILLA, Architecture, Space
 from search_spaces.checks import BadInput
 from trainers.judges import WANT_PARENT
-from trainers.report import Report
+from trainers.report import Report, Status
 from trainers.whole_file import write_whole
 
 from .candidates import Candidate, Candidates
@@ -38,10 +39,16 @@ class Stages:
     candidates: Candidates
 
     def parent(self) -> Stage:
-        """The vanilla network, where candidates start from its weights and nobody gave them; again where it failed."""
+        """The vanilla network, where candidates start from its weights and nobody gave them; again where it failed.
+
+        Raises:
+            BadInput: candidates have started from it, and it is gone: from another one their scores would not compare.
+        """
         question = self.run.question
         given = question.weights is not None and not self.run.start_file.exists()
         wanted = question.judge in WANT_PARENT and not given and not self.run.parent_file.exists()
+        if wanted and self.candidates.ledger.records:
+            raise BadInput(f"{self.run.parent_file} is missing: copy it with the run's folder")
         vanilla = Candidate("parent", self.space.uniform(VANILLA), question.seed)
         planned = [vanilla] if wanted else []
         return Stage(self.run.stage_file("parent"), planned, self.table, self._keep, again=True)
@@ -90,16 +97,11 @@ class Stages:
         return self.repeats().to_do + self._final(self._finalists() or {}).to_do
 
     def finals(self) -> list[Record]:
-        """What the final stage as it was asked for last has found; nothing until it is complete."""
-        finalists = self._finalists()
-        if not finalists or self._final(finalists).to_do:
-            return []
-        keys = {a.key for a in finalists.values()}
-        return [r for r in self.run.judged("final") if r.key in keys]
+        """What the final stage has found; nothing until it is complete, as it was asked for last."""
+        return finals_of(self.run)
 
     def _final(self, finalists: Mapping[str, Architecture]) -> Stage:
-        first = self.run.question.seed + 2  # that no trial and no repeat had: what was lucky there is not again
-        seeds = range(first, first + FINAL_SEEDS)
+        seeds = final_seeds(self.run)
         return self._stage(
             "final", [Candidate(f"{name}, seed {s}", a, s) for s in seeds for name, a in finalists.items()]
         )
@@ -111,25 +113,23 @@ class Stages:
         return bool(self.run.question.final) and any(r.finished for r in self.candidates.ledger.records)
 
     def _asked(self) -> list[int]:
-        """What decides who is final; when it changes they are chosen again."""
-        return [self.run.question.final, len(self.candidates.ledger.records)]
+        return _asked(self.run, len(self.candidates.ledger.records))
 
     def _finalists(self) -> Mapping[str, Architecture] | None:
-        """Name → architecture, as they were chosen and written down; ``None`` before."""
-        found = self.run.finalists
-        if found is None or found["asked"] != self._asked():
-            return None
-        return {name: Architecture.from_dict(entry) for name, entry in found["chosen"].items()}
+        return _finalists(self.run, self._asked())
 
     def _chosen(self) -> dict[str, Architecture]:
         pool, count = pooled_of(self.run, self.space, self.table), self.run.question.final
         if pool is None:  # nothing in the space was finished
             return {}
         generator = np.random.default_rng([self.run.question.seed, len(pool.rows)])
+        records = self.candidates.ledger.records
         known = {r.key for r in self.candidates.references.records}  # uniform settings: the best of them is there
+        known |= {r.key for r in records if r.status is Status.FAILED}
         best = diverse_best(pool.model, self.feasible, count + len(known), generator)
         others = [a for a in map(self.space.architecture, best) if a.key not in known][:count]
-        named = {pool.names.get(a.key, f"unseen {a.key[:6]}"): a for a in others}
+        names = {**{r.key: r.name for r in records}, **pool.names}  # one that was stopped has a number, too
+        named = {names.get(a.key, f"unseen {a.key[:6]}"): a for a in others}
         return {**self._to_beat(pool), **named}
 
     def _to_beat(self, pool: Pooled) -> dict[str, Architecture]:
@@ -142,6 +142,39 @@ class Stages:
         """Mean and standard deviation of its accuracy in the final stage; another judge may be wrong by anything."""
         mean, deviation = pool.predicted.get(record.key, (record.accuracy or 0.0, math.inf))
         return mean, deviation if self.run.question.finals_are_alike else math.inf
+
+
+def final_seeds(run: Run) -> range:
+    """That no trial and no repeat had: what was lucky there is not again."""
+    first = run.question.seed + 2
+    return range(first, first + FINAL_SEEDS)
+
+
+def finals_of(run: Run) -> list[Record]:
+    """What the final stage has found; nothing until it is complete, as it was asked for last.
+
+    Networks of an earlier final stage, before trials were added, count too: by the same seeds and the same recipe.
+    """
+    finalists, records = _finalists(run, _asked(run, len(run.candidates))), run.judged("final")
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        seeds[record.key].add(record.seed)
+    whole = {key for key, had in seeds.items() if had >= set(final_seeds(run))}
+    complete = finalists and all(a.key in whole for a in finalists.values())
+    return [r for r in records if r.key in whole] if complete else []
+
+
+def _asked(run: Run, trials: int) -> list[int]:
+    """What decides who is final; when it changes they are chosen again."""
+    return [run.question.final, trials]
+
+
+def _finalists(run: Run, asked: list[int]) -> Mapping[str, Architecture] | None:
+    """Name → architecture, as they were chosen and written down; ``None`` before."""
+    found = run.finalists
+    if found is None or found["asked"] != asked:
+        return None
+    return {name: Architecture.from_dict(entry) for name, entry in found["chosen"].items()}
 
 
 def planned_repeats(question: Question) -> int:

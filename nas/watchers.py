@@ -35,5 +35,6 @@ def watched(watch: Watch, run: Run, table: CostTable, candidates: Candidates) ->
     except Exception as error:  # a copy for looking at ends no search
         watch.said(f"there is no Optuna journal: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     every = Several([watch, *others, Gauges(run.folder.name), ShownTrials(run.folder.name, table)])
-    every.searches(Asked(run.folder.name, budgets, scale, frozenset(candidates.also_candidates)), run.candidates)
+    also = frozenset(candidates.also_candidates)
+    every.searches(Asked(run.folder.name, budgets, scale, also, run.question.seed), run.candidates)
     return every

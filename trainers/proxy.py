@@ -88,7 +88,9 @@ class ProxyTraining:
             DivergedError: the training loss is not finite.
         """
         self.epoch += 1
-        generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.epoch)
+        seed = self.seed * 1_000_003 + self.epoch
+        torch.manual_seed(seed)  # a network's dropout draws the same, whether this epoch is gone on with or not
+        generator = torch.Generator(self.device).manual_seed(seed)
         loss = self.train(self.data.epoch(self.recipe.images_per_epoch, generator), generator)
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss of epoch {self.epoch} is {loss}")

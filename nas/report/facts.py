@@ -23,7 +23,7 @@ from ..result.found import Found, noise_in
 from ..result.measured import Measured
 from ..result.verdict import Verdict, verdict_of
 from ..run import Run
-from ..stages import pooled_of
+from ..stages import finals_of, pooled_of
 
 STAGES = ("parent", "repeats", "final")
 
@@ -105,7 +105,7 @@ class Facts:
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        return verdict_of(self.stages["final"], self.run.question.budget, self.measured)
+        return verdict_of(finals_of(self.run), self.run.question.budget, self.measured)
 
     @cached_property
     def best(self) -> Record | None:

@@ -148,9 +148,14 @@ class Ending:
         )
 
     def _counts(self) -> list[int]:
-        """Of the records, by ledger."""
+        """Of the records, by ledger, and of finalists asked for: what decides what is exported."""
         beside = (self.run.judged(stage) for stage in ("repeats", "final"))
-        return [len(self.candidates.ledger.records), len(self.candidates.references.records), *map(len, beside)]
+        return [
+            len(self.candidates.ledger.records),
+            len(self.candidates.references.records),
+            *map(len, beside),
+            self.run.question.final,
+        ]
 
     def _known(self) -> Measured:
         """What was measured when the run ended before."""

@@ -1,8 +1,8 @@
 """What the final stage found: trainings under several seeds, and the differences with their errors."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
@@ -61,6 +61,8 @@ class Verdict:
     Args:
         std: the standard deviation between the seeds of one network, pooled over all, with ``freedom`` degrees of
             freedom; 0 and 0 where each has one training.
+        failed: name → under how many seeds its training failed. Who failed under any is neither best nor beaten: those
+            that are left may be the lucky ones.
     """
 
     standings: tuple[Standing, ...]
@@ -68,6 +70,7 @@ class Verdict:
     measured: Measured
     std: float
     freedom: int
+    failed: Mapping[str, int] = field(default_factory=dict)
 
     def error(self, standing: Standing) -> float:
         """The standard error of its mean accuracy."""
@@ -96,7 +99,9 @@ class Verdict:
         return next((s for s in self.standings if s.is_uniform and self._kept(s)), None)
 
     def _kept(self, standing: Standing) -> bool:
-        return not broken(self.budgets, self.measured.sure_costs(standing.trainings[0]))
+        return standing.name not in self.failed and not broken(
+            self.budgets, self.measured.sure_costs(standing.trainings[0])
+        )
 
     def sentence(self) -> str:
         """The result, in one sentence; empty where nothing was trained to its end."""
@@ -105,11 +110,12 @@ class Verdict:
             return ""
         others = [s for s in self.standings if s is self.uniform or s.is_papers]
         said = [self._compared(found, other) for other in others]
-        seeds = min(len(s.trainings) for s in self.standings)
+        seeds = len(found.trainings)
         epochs = max(len(r.accuracy_by_epoch) for s in self.standings for r in s.trainings)
         count = f"{seeds} seed{'' if seeds == 1 else 's'} each" + (f", {epochs} epochs" if epochs else "")
         of = f"{found.name} ({found.flops / 1e9:.3f} GFLOPs, {found.accuracy:.1%})"
-        return f"{of}: {'; '.join(said) or 'nothing to compare it with'}; {count}"
+        failed = "".join(f"; {name} failed under {n} of its seeds" for name, n in self.failed.items())
+        return f"{of}: {'; '.join(said) or 'nothing to compare it with'}; {count}{failed}"
 
     def _compared(self, found: Standing, other: Standing) -> str:
         difference, error = self.difference(found, other)
@@ -126,17 +132,21 @@ class Verdict:
 def verdict_of(records: Iterable[Record], budgets: Sequence[Budget], measured: Measured) -> Verdict | None:
     """Of the final stage's records; ``None`` where none is finished."""
     by_key: dict[str, dict[int, Record]] = defaultdict(dict)
+    failed = Counter[str]()
     for record in records:
         if record.finished:
             by_key[record.key][record.seed] = record
+        else:
+            failed[_plain(record.name)] += 1
     if not by_key:
         return None
-    in_order = [tuple(by_seed[seed] for seed in sorted(by_seed)) for by_seed in by_key.values()]  # not as they ended
-    standings = [Standing(_plain(trainings[0].name), trainings) for trainings in in_order]
+    trained = [tuple(by_seed[seed] for seed in sorted(by_seed)) for by_seed in by_key.values()]  # not as they ended
+    standings = [Standing(_plain(trainings[0].name), trainings) for trainings in trained]
     freedom = sum(len(s.trainings) - 1 for s in standings)
     squares = sum(((r.accuracy or 0.0) - s.accuracy) ** 2 for s in standings for r in s.trainings)
     std = (squares / freedom) ** 0.5 if freedom else 0.0
-    return Verdict(tuple(sorted(standings, key=lambda s: -s.accuracy)), tuple(budgets), measured, std, freedom)
+    ranked = tuple(sorted(standings, key=lambda s: -s.accuracy))
+    return Verdict(ranked, tuple(budgets), measured, std, freedom, dict(failed))
 
 
 def _plain(name: str) -> str:

@@ -68,12 +68,12 @@ class OptunaJournal(Watch):
         self._trial(candidate.name, self.space.indices(candidate.architecture), {"proposed in s": round(seconds, 4)})
 
     def running(self, name: str, report: Report | None) -> None:
-        if report is None or report.accuracy is None or name not in self._at:
+        if report is None or report.accuracy is None or not self._is_open(name):
             return
         self.storage.set_trial_intermediate_value(self._at[name][0], report.epoch, report.accuracy)
 
     def ended(self, record: Record) -> None:
-        if record.name not in self._at:
+        if not self._is_open(record.name):
             return
         number = self._at[record.name][0]
         told: dict[str, Any] = {**record.costs, "test_accuracy": record.test_accuracy, "reason": record.reason}
@@ -86,6 +86,10 @@ class OptunaJournal(Watch):
         state = STATES[record.status] if values is None or len(values) == len(OBJECTIVES) else TrialState.FAIL
         self.storage.set_trial_state_values(number, state, values if state is TrialState.COMPLETE else None)
         self._at[record.name] = (number, False)
+
+    def _is_open(self, name: str) -> bool:
+        """Whether it is a trial that has not ended: what comes under its name later is a repeat."""
+        return self._at.get(name, (0, False))[1]
 
     def _trial(self, name: str, indices: tuple[int, ...] | None, attrs: dict[str, Any]) -> int:
         """Its number in the storage; made where there is none."""

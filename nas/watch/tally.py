@@ -66,7 +66,8 @@ class Tally(Watch):
 
     def is_candidate(self, record: Record) -> bool:
         """Whether the run's ledger has it: a proposal, or a reference that is a candidate too."""
-        return record.name.isdigit() or record.name in self._also
+        again = self.asked is not None and record.seed != self.asked.seed
+        return not again and (record.name.isdigit() or record.name in self._also)
 
     def best(self, record: Record, by_model: tuple[float, float] | None) -> None:
         self.chosen, self.by_model = record, by_model

@@ -1,6 +1,6 @@
 """TensorBoard's events of each trial, with what was chosen as its hyper-parameters: ``tensorboard --logdir RUN``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -8,17 +8,20 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from ..record import Record
-from .watch import Watch
+from .watch import Asked, Watch
 
 
 class TrialBoards(Watch):
     """A folder of events for each candidate that has ended, below ``folder``."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.seed = folder, 0
+
+    def searches(self, asked: Asked, before: Sequence[Record]) -> None:
+        self.seed = asked.seed
 
     def ended(self, record: Record) -> None:
-        if not record.name.isdigit():
+        if not record.name.isdigit() or record.seed != self.seed:  # a repeat
             return
         with closing(SummaryWriter(str(self.folder / record.name))) as writer:
             for name, values in (("accuracy", record.accuracy_by_epoch), ("loss", record.loss_by_epoch)):

@@ -20,12 +20,14 @@ class Asked:
     """What is searched, as far as a watcher needs it; ``scale`` is what hypervolumes are measured by.
 
     ``also``: the keys of references that are candidates too, since they are in the space and within the budgets.
+    ``seed`` is that of trials: the same names under another one are repeats.
     """
 
     run: str
     budgets: tuple[Budget, ...]
     scale: Scale
     also: frozenset[str] = frozenset()
+    seed: int = 0
 
 
 class Watch:

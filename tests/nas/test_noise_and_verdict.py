@@ -52,7 +52,9 @@ def test_noise_is_found_again() -> None:
     assert abs(noise.std - 0.01) < 4 * noise.error
 
 
-def verdict(found: Sequence[float], uniform: Sequence[float], budget: str = "2GFLOPs", flops: float = 1e9) -> Verdict:
+def verdict(
+    found: Sequence[float | None], uniform: Sequence[float], budget: str = "2GFLOPs", flops: float = 1e9
+) -> Verdict:
     records = [record(f"0007, seed {s}", "f", s, a, flops) for s, a in enumerate(found)]
     records += [record(f"uniform spconv(alpha=1/8, groups=1), seed {s}", "u", s, a) for s, a in enumerate(uniform)]
     records += [record(f"vanilla, seed {s}", "v", s, 0.99, 4e9) for s in range(3)]
@@ -124,6 +126,21 @@ def test_one_seed_has_no_error() -> None:
     assert (made.std, made.freedom) == (0.0, 0)
     assert "+10.0 points over" in made.sentence()
     assert "±" not in made.sentence()
+
+
+def test_who_failed_under_a_seed_wins_nothing() -> None:
+    """The seeds that are left may be the lucky ones; it is said, of who failed under all of them too."""
+    made = verdict([0.95, None, None], [0.89, 0.90, 0.91])
+    assert made.best.key == "u"
+    assert made.found is None
+    records = [record(f"0008, seed {s}", "g", s, 0.88) for s in range(3)]
+    records += [record(f"0007, seed {s}", "f", s, a) for s, a in enumerate([0.95, 0.95, None])]
+    records += [record(f"unseen 12, seed {s}", "n", s, None) for s in range(3)]
+    made = verdict_of(records, [], Measured({}, {}))
+    assert made.best.name == made.found.name == "0008"
+    assert made.sentence().endswith(
+        "3 seeds each; 0007 failed under 1 of its seeds; unseen 12 failed under 3 of its seeds"
+    )
 
 
 def test_nothing_finished_is_no_verdict() -> None:

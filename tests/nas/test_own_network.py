@@ -173,6 +173,10 @@ def test_ones_own_data_sets_are_read_as_they_are(data: ImageData) -> None:
     parts = stripes()
     as_sets = {name: list(zip(images, labels.tolist(), strict=True)) for name, (images, labels) in parts.items()}
     assert image_data(as_sets, 32).fingerprint() == data.fingerprint()
+    images, labels = parts["validation"]
+    in_order = {**parts, "validation": (images[labels.argsort()], labels.sort().values)}
+    between = image_data(in_order, 32).validation[: len(labels) // 8]  # what is scored before the last epoch
+    assert set(between.labels.tolist()) == set(labels.tolist())
     grey = {name: (images[:, :1].float() / 255, labels.numpy()) for name, (images, labels) in parts.items()}
     assert image_data(grey, 24).train.images.shape == (256, 3, 24, 24)
 

@@ -106,6 +106,8 @@ def made(folder: Path, count: int, space: Space, table: CostTable, finals: bool 
             for record in (*within, *run.references):
                 for seed in (2, 3, 4):
                     final.append(replace(record, name=f"{record.name}, seed {seed}", seed=seed))
+            chosen = {record.name: record.built_architecture().to_dict() for record in (*within, *run.references)}
+            run.write_finalists({"asked": [run.question.final, count], "chosen": chosen})
     return run
 
 
@@ -139,6 +141,15 @@ def test_a_run_of_any_size_has_its_report(count: int, space: Space, table: CostT
         assert "<b>no</b>" not in html
         assert "&lt;b&gt;no&lt;/b&gt; memory" in html
     assert not re.search(r"(src|href)=\"(?!#|data:)", without_plotly(html))
+
+
+def test_in_the_middle_of_the_final_stage_there_is_no_verdict(space: Space, table: CostTable, tmp_path: Path) -> None:
+    """``best.yaml`` is the model's choice then, and the page says that luck is not known yet."""
+    run = made(tmp_path / "run", 10, space, table)
+    file = run.stage_file("final")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    assert Facts.of(run).verdict is None
+    assert "No final stage has ended" in write_report(run).read_text()
 
 
 def test_a_run_that_goes_on_is_drawn(space: Space, table: CostTable, tmp_path: Path) -> None:

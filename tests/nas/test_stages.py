@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from nas.prior import GROUPS
 from nas.question import asked
 from nas.run import Run
 from nas.stage import Stage
-from nas.stages import FINAL_SEEDS, Stages, judged, planned_repeats, pooled_of
+from nas.stages import FINAL_SEEDS, Stages, finals_of, judged, planned_repeats, pooled_of
 from nas.uniform import ALIKE, MOST, uniform_settings
 from search_spaces import VANILLA, Space, load_space
 from search_spaces.checks import BadInput
@@ -156,6 +157,45 @@ def test_finalists_stay_until_there_are_more_trials(box: Sandbox) -> None:
     assert box.run.finalists == before  # chosen again, from the same records
 
 
+def test_the_final_stage_says_nothing_until_it_is_complete_and_forgets_nothing(box: Sandbox) -> None:
+    """Not in the middle of it; after trials were added, who was trained in the stage before still counts."""
+    box.trials()
+    work(box.stages().repeats())
+    work(box.stages().final(), most=2)
+    assert box.stages().finals() == finals_of(box.run) == []
+    work(box.stages().final())
+    before = box.stages().finals()
+    assert before == finals_of(box.run) == box.run.judged("final")
+    box.run = replace(box.run, question=replace(box.run.question, trials=40, planned=12))
+    box.trials()
+    assert box.stages().finals() == finals_of(box.run) == []
+    work(box.stages().repeats())
+    assert work(box.stages().final()) > 0  # others are final now
+    assert [r.key for r in box.stages().finals()][: len(before)] == [r.key for r in before]
+    box.run = replace(box.run, question=replace(box.run.question, final=0))
+    assert box.stages().finals() == finals_of(box.run) == []
+
+
+def test_who_failed_is_not_final_and_who_was_stopped_is_not_unseen(
+    space: Space, table: CostTable, tmp_path: Path
+) -> None:
+    box = Sandbox(space, table, tmp_path, trials=30, final=8)
+    candidates = box.stages().candidates
+    while (candidate := candidates.suggest()) is not None:
+        lost = int(candidate.key, 16) % 3
+        how = (
+            Report(status=(Status.FAILED, Status.STOPPED)[lost], reason="made up") if lost < 2 else finished(candidate)
+        )
+        candidates.update(candidate.name, how)
+    work(box.stages().repeats())
+    work(box.stages().final())
+    by_key, names = {r.key: r for r in box.run.candidates}, {r.key: r.name for r in box.run.judged("final")}
+    chosen = {key: name for key, name in names.items() if name[0].isdigit() or name.startswith("unseen ")}
+    assert len(chosen) == 8
+    assert all(by_key[key].status is not Status.FAILED for key in chosen.keys() & by_key)
+    assert {key for key, name in chosen.items() if name[0].isdigit()} == chosen.keys() & by_key.keys()
+
+
 @pytest.mark.parametrize(("options", "stage"), [({"repeats": 0}, "repeats"), ({"final": 0}, "final")])
 def test_a_stage_can_be_left_out(
     space: Space, table: CostTable, tmp_path: Path, options: dict[str, int], stage: str
@@ -182,6 +222,11 @@ def test_the_parent_is_trained_once_and_its_weights_are_written_first(
     assert '"weights"' not in box.run.stage_file("parent").read_text()
     assert box.stages().parent().to_do == 0
     box.stages().require_parent()
+    box.run.parent_file.unlink()
+    assert box.stages().parent().to_do == 1  # nothing has started from it
+    box.trials()
+    with pytest.raises(BadInput, match=r"parent\.pt is missing: copy it with the run's folder"):
+        box.stages().parent()  # from another one what follows would not compare
 
 
 def test_a_judge_that_starts_afresh_has_no_parent(space: Space, table: CostTable, tmp_path: Path) -> None:

@@ -99,7 +99,12 @@ def test_a_tally_counts_and_knows_what_is_left(space: Space, table: CostTable) -
         tally.began(reference, 0.1)
         tally.ended(replace(record(few[0], table), name="uniform one"))
         tally.ended(replace(record(few[0], table), name="uniform one, seed 2"))
+        tally.ended(replace(record(few[0], table, 0.99), name="uniform one", seed=1))
         assert len(tally.candidates) == counted
+    tally.searches(ASKED, [])
+    tally.ended(record(few[0], table, 0.6))
+    tally.ended(replace(record(few[0], table, 0.9), seed=1))  # judged again: no further candidate
+    assert [r.accuracy for r in tally.candidates] == [0.6]
     tally.planned(2)
     assert (tally.ended_count, tally.open) == (0, {})
 
@@ -169,12 +174,16 @@ def test_optunas_journal_grows_with_the_search(tmp_path: Path, space: Space, tab
     ended = [record(few[0], table), record(few[1], table, None, status=Status.STOPPED, test_accuracy=None, reason="x")]
     for one in ended:
         journal.ended(one)
+    journal.began(replace(few[0], seed=1), 0.1)  # a repeat
+    journal.running("0001", Report(accuracy=0.9, loss_by_epoch=(1.0,)))
+    journal.ended(replace(ended[0], seed=1, accuracy=0.9))
     for name in ("0001, seed 2", "vanilla"):  # of a later stage; the parent, which is no reference
         journal.began(replace(few[0], name=name), 0.1)
         journal.ended(replace(ended[0], name=name))
     first, second, third = trials_of(path)
     assert (first.state, second.state, third.state) == (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     assert first.values == list(ended[0].objectives.values())
+    assert first.intermediate_values == {1: 0.3}
     assert first.user_attrs["name"] == "0001"
     assert first.system_attrs[CONSTRAINTS] == [ended[0].costs["flops"] - 30e6]
     assert set(first.params) == set(journal.distributions)

@@ -1,6 +1,7 @@
 """Full training: recipes as YAMLs word them, data that is always the same, exact resumption, the program."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -98,6 +99,13 @@ def test_another_length_keeps_the_shape() -> None:
     assert (short.epochs, short.lr_steps) == (20, (5, 10, 15))
     with pytest.raises(BadInput, match="--epochs"):
         RECIPE.as_long_as(0)
+
+
+@pytest.mark.parametrize("name", FULL_RECIPES)
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_short_training_begins_with_the_whole_rate(name: str, epochs: int) -> None:
+    short = replace(FULL_RECIPES[name].as_long_as(epochs), warmup_epochs=0)
+    assert rates(short)[0] == pytest.approx(short.lr)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -335,6 +343,30 @@ def test_from_a_yaml_to_trained_weights(
     assert "holds a training: go on with it by --resume" in capsys.readouterr().err
     assert main(["--resume", str(made)]) == 0
     assert yaml.safe_load((made / "trained.yaml").read_text())["metrics"]["trained"] == trained
+
+
+def test_a_training_goes_on_with_the_same_images_and_its_checkpoint_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one image more, others would be held out that were trained on; without a checkpoint it would begin anew."""
+    images, best, made = tmp_path / "images", written(tmp_path / "best.yaml"), tmp_path / "full-best"
+    shutil.copytree(folder, images)
+    monkeypatch.chdir(tmp_path)
+    assert main([str(best), "--data-root", "images", "--device", "cpu", "--epochs", "1"]) == 0
+    monkeypatch.chdir(folder)  # the images are found from anywhere
+    kept = {p: p.read_bytes() for p in made.iterdir() if p.is_file()}
+    some = next((images / "train").rglob("*.png"))
+    shutil.copy(some, some.with_name("one more.png"))
+    capsys.readouterr()
+    assert main(["--resume", str(made)]) == 2
+    assert "the images are others than this training began with" in capsys.readouterr().err
+    some.with_name("one more.png").unlink()
+    (made / "last.pt").rename(tmp_path / "elsewhere.pt")
+    assert main(["--resume", str(made)]) == 2
+    assert "last.pt is missing or can't be read: copy it with the folder" in capsys.readouterr().err
+    (tmp_path / "elsewhere.pt").rename(made / "last.pt")
+    assert {p: p.read_bytes() for p in kept} == kept
+    assert main(["--resume", str(made)]) == 0
 
 
 def test_an_interrupted_training_ends_as_if_it_had_not_been(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from search_spaces import Architecture, Backbone
 from search_spaces.backbones import BACKBONES
@@ -82,6 +83,22 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_been(data: ImageData) -> N
     assert resumed.run_epoch() == whole.run_epoch()
     assert torch.equal(weights(resumed), weights(whole))
     assert resumed.done
+
+
+def test_dropout_is_the_same_in_a_training_that_is_gone_on_with(data: ImageData) -> None:
+    def dropping() -> ProxyTraining:
+        made = training(data)
+        made.model.fc.register_forward_pre_hook(lambda layer, given: nn.functional.dropout(given[0], 0.5))
+        return made
+
+    whole, half = dropping(), dropping()
+    whole.run_epoch()
+    half.run_epoch()
+    state = half.state()
+    resumed = dropping()
+    torch.rand(7)  # whatever another process drew before
+    resumed.load_state(state)
+    assert resumed.run_epoch() == whole.run_epoch()
 
 
 def test_a_loss_that_is_not_finite_is_said(data: ImageData) -> None:

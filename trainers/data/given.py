@@ -34,7 +34,14 @@ def image_data(parts: Mapping[str, Any] | Sequence[Any], resolution: int) -> Ima
         raise BadInput("data must have two classes or more, got labels of 0 alone")
     mean, std = mean_std(splits["train"].images)
     found = digest(t for split in splits.values() for t in (split.images, split.labels))
+    splits["validation"] = _shuffled(splits["validation"])  # its first images alone are scored between
     return ImageData(GIVEN, classes, **splits, mean=mean, std=std, digest=found)
+
+
+def _shuffled(split: Split) -> Split:
+    """Always the same way."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    return Split(split.images[order], split.labels[order])
 
 
 def _split(name: str, part: Any, resolution: int) -> Split:

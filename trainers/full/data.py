@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from search_spaces.checks import BadInput, require_known
 
 from ..data import DATASETS, GIVEN
-from ..data.base import Split
+from ..data.base import Split, digest
 from ..data.imagefolder import Labelled, classes_of, images_of, opened
 from .augmentation import normalisation
 from .team import ALONE, Team
@@ -33,6 +33,7 @@ class FullData:
 
     Args:
         evaluate: what is done to an image that is scored.
+        digest: a hash of which images there are; with others, others would be held out for validation.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FullData:
     mean: Sequence[float]
     std: Sequence[float]
     evaluate: v2.Transform
+    digest: str = ""
 
 
 def load(name: str, data_root: Path | None, resolution: int, all_images: bool) -> FullData:
@@ -67,7 +69,7 @@ def load(name: str, data_root: Path | None, resolution: int, all_images: bool) -
     train, validation, test = (InMemory(split) for split in (data.train, data.validation, data.test))
     evaluate = v2.Compose(normalisation(data.mean, data.std))
     whole: Dataset[Item] = ConcatDataset([train, validation]) if all_images else train
-    return FullData(name, data.classes, whole, validation, test, data.mean, data.std, evaluate)
+    return FullData(name, data.classes, whole, validation, test, data.mean, data.std, evaluate, data.digest)
 
 
 def _streamed(data_root: Path | None, resolution: int, all_images: bool) -> FullData:
@@ -80,8 +82,9 @@ def _streamed(data_root: Path | None, resolution: int, all_images: bool) -> Full
     train, validation = ([whole[i] for i in part] for part in (order[count:], order[:count]))
     side = round(resolution / CROPPED)
     evaluate = v2.Compose([v2.Resize(side, antialias=True), v2.CenterCrop(resolution), *normalisation(*IMAGENET)])
-    first = FromFiles(whole if all_images else train)
-    return FullData("imagefolder", len(classes), first, FromFiles(validation), FromFiles(test), *IMAGENET, evaluate)
+    first, held_out, last = (FromFiles(part) for part in (whole if all_images else train, validation, test))
+    names = digest(f"{path.relative_to(data_root).as_posix()}\t{label}\n".encode() for path, label in (*whole, *test))
+    return FullData("imagefolder", len(classes), first, held_out, last, *IMAGENET, evaluate, names)
 
 
 @dataclass(frozen=True)

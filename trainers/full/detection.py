@@ -19,6 +19,7 @@ from search_spaces.checks import BadInput
 from search_spaces.detectors import FIRST_LABEL
 from search_spaces.late import Late
 
+from ..data.base import digest
 from ..data.imagefolder import opened
 from ..turns import give_way
 from .augmentation import augmentation_of_boxes
@@ -78,7 +79,10 @@ def boxes_of(coco: Any, number: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class DetectionData:
-    """``classes`` counts objects, not the background; ``categories``: label → COCO's own number of it."""
+    """``classes`` counts objects, not the background; ``categories``: label → COCO's own number of it.
+
+    ``digest`` is a hash of which images there are.
+    """
 
     name: str
     classes: int
@@ -86,6 +90,7 @@ class DetectionData:
     validation: Boxes
     test: Boxes
     categories: Mapping[int, int]
+    digest: str = ""
 
 
 def load_coco(data_root: Path | None, detector: str, all_images: bool) -> DetectionData:
@@ -114,7 +119,8 @@ def load_coco(data_root: Path | None, detector: str, all_images: bool) -> Detect
         "validation": Boxes(data_root / PARTS["train"], train, held_out, labels),
         "test": Boxes(data_root / PARTS["val"], test, sorted(test.getImgIds()), labels),
     }
-    return DetectionData("coco", len(numbers), **parts, categories={v: k for k, v in labels.items()})
+    found = digest([json.dumps([numbers, ids, sorted(test.getImgIds())]).encode()])
+    return DetectionData("coco", len(numbers), **parts, categories={v: k for k, v in labels.items()}, digest=found)
 
 
 def _annotations(root: Path, part: str) -> Any:

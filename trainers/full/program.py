@@ -28,7 +28,7 @@ from .team import ALONE, Team
 from .training import Epoch, FullTraining, Scores
 
 QUESTION, ARCHITECTURE, LAST, BEST = "training.json", "architecture.yaml", "last.pt", "best.safetensors"
-TRAINED = "trained.yaml"
+METRICS, TRAINED = "metrics.jsonl", "trained.yaml"
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def asked(path: Path, written: Mapping[str, Any]) -> tuple[dict[str, Any], Quest
         recipe = recipe.as_long_as(written["epochs"])
     changed = {name: written[name] for name in ("batch", "lr") if written.get(name) is not None}
     kept = {name: written[name] for name in Question.__dataclass_fields__ if written.get(name) is not None}
+    kept |= {name: str(expanded(kept[name]).absolute()) for name in ("data_root", "start", "teacher") if name in kept}
     kept |= {"recipe": replace(recipe, **changed), "resolution": resolution, "detector": detector}
     return dict(document), Question(**kept)
 
@@ -189,7 +190,10 @@ class _Folder:
         """From its last checkpoint, if there is one, to the end."""
         team, history = self.how.team, list[dict[str, Any]]()
         saved = team.same(checkpoint.load(str(self.folder / LAST), torch.device("cpu")) if team.leads else None)
+        if saved is None and (self.folder / METRICS).exists():
+            raise BadInput(f"{self.folder / LAST} is missing or can't be read: copy it with the folder")
         if saved is not None:
+            self._require_same_data(saved.get("data"))
             training.load_state(saved["training"])
             history = saved["history"]
             self.how.say(f"going on after epoch {training.epoch}")
@@ -207,6 +211,14 @@ class _Folder:
             if boards is not None:
                 boards.note(training.epoch, {f"test_{name}": value for name, value in test.items()})
         return path
+
+    def _require_same_data(self, before: str | None) -> None:
+        """What a checkpoint says; one of before it said so says nothing."""
+        if before not in (None, self.data.digest):
+            raise BadInput(
+                f"--resume {self.folder}: the images are others than this training began with (in number, name or "
+                f"class), so that some of those held out for validation would have been trained on: bring them back"
+            )
 
     def _in_turn(self) -> AbstractContextManager[None]:
         """With those who measure on the device; not in a team, where one process that waits would stall all."""
@@ -280,9 +292,11 @@ class _Folder:
         if self._best(history) is history[-1]:
             state = {name: tensor.contiguous().cpu() for name, tensor in training.trained.state_dict().items()}
             write_whole(self.folder / BEST, save(state))
-        checkpoint.save(str(self.folder / LAST), {"training": training.state(), "history": history})
+        checkpoint.save(
+            str(self.folder / LAST), {"training": training.state(), "history": history, "data": self.data.digest}
+        )
         lines = "".join(json.dumps(entry) + "\n" for entry in history)
-        write_whole(self.folder / "metrics.jsonl", lines.encode())
+        write_whole(self.folder / METRICS, lines.encode())
 
     @property
     def _main(self) -> str:

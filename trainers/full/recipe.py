@@ -74,7 +74,7 @@ class FullRecipe:
         if epochs < 1:
             raise BadInput(f"--epochs must be at least 1, got {epochs}")
         share = epochs / self.epochs
-        steps = tuple(round(step * share) for step in self.lr_steps)
+        steps = tuple(max(1, round(step * share)) for step in self.lr_steps)  # the first epoch is by the whole rate
         return replace(
             self, epochs=epochs, lr_steps=steps, warmup_epochs=min(epochs - 1, round(self.warmup_epochs * share))
         )
