@@ -47,7 +47,7 @@ class Stages:
         question = self.run.question
         given = question.weights is not None and not self.run.start_file.exists()
         wanted = question.judge in WANT_PARENT and not given and not self.run.parent_file.exists()
-        if wanted and self.candidates.ledger.records:
+        if wanted and (self.candidates.ledger.records or self.candidates.references.records):
             raise BadInput(f"{self.run.parent_file} is missing: copy it with the run's folder")
         vanilla = Candidate("parent", self.space.uniform(VANILLA), question.seed)
         planned = [vanilla] if wanted else []

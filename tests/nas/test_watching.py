@@ -204,6 +204,8 @@ def test_tensorboards_reader_reads_each_trial(tmp_path: Path, space: Space, tabl
     one = record(candidate("0001", space, 1), table)
     boards.ended(one)
     boards.ended(replace(one, name="vanilla"))
+    boards.searches(ASKED, [])
+    boards.ended(replace(one, seed=1, accuracy_by_epoch=(0.7, 0.8)))  # a repeat: no second curve
     assert [p.name for p in tmp_path.iterdir()] == ["0001"]
     found = EventAccumulator(str(tmp_path / "0001")).Reload()
     assert [(e.step, pytest.approx(e.value)) for e in found.Scalars("trial/accuracy")] == [(1, 0.2), (2, 0.4)]
